@@ -1,0 +1,79 @@
+# `make help` lists the targets. Everything is installed into $(VENV); nothing outside the repository is touched,
+# except that `make test` may install Debian packages where it runs as root and they are missing.
+PYTHON      ?= python3
+VENV        ?= .venv
+TORCH       := torch==2.13.0
+# Set TORCH_INDEX to a package index that offers CPU-only builds of torch (see README); pip's own settings
+# (PIP_FIND_LINKS, PIP_INDEX_URL, pip.conf) are honoured.
+TORCH_INDEX ?=
+QUESTION    ?= What is the capital of France?
+
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
+TRAIN  := $(VENV)/.installed-train
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve ask test test-full check format bench train train-report clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Demur needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone: with an index of CPU builds given for everything, other packages could come from it too.
+$(STAMP): pyproject.toml | $(BIN)/python
+	@test -n "$(TORCH_INDEX)$$PIP_FIND_LINKS" || command -v nvidia-smi >/dev/null || [ "$$(uname)" != Linux ] || \
+	  echo "note: without TORCH_INDEX, torch brings gigabytes of CUDA that a machine without a GPU does not need (README, Install)"
+	$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(PIP) -e '.[local]'
+	@touch $@
+
+$(DEV): $(STAMP)
+	$(PIP) -e '.[local,dev]'
+	@touch $@
+
+$(TRAIN): $(STAMP)
+	$(PIP) -e '.[local,train]'
+	@touch $@
+
+install: $(STAMP) ## Install the service and its embedded default into .venv
+
+serve: $(STAMP) ## Start the service and ask it QUESTION
+	$(BIN)/demur serve --first-question "$(QUESTION)"
+
+ask: $(STAMP) ## Ask QUESTION without a service
+	$(BIN)/demur ask "$(QUESTION)"
+
+test: $(DEV) ## Run every test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-full: $(DEV) ## Run every test with the long counts
+	$(BIN)/python -m pytest
+
+check: $(DEV) ## Format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(DEV) ## What /answer costs on top of sampling
+	$(BIN)/python -m benchmarks.overhead
+
+train: $(TRAIN) ## Train the two bundled models again (about an hour each on 2 cores)
+	$(BIN)/python -m training.facts_model.train
+	$(BIN)/python -m training.nli_model.train
+
+train-report: $(TRAIN) ## The bundled models' figures on held-out data
+	$(BIN)/python -m training.facts_model.report
+	$(BIN)/python -m training.nli_model.report
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
