@@ -1,0 +1,87 @@
+"""`POST /v1/answer`: routes translate, they decide nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import anyio
+from fastapi import APIRouter, Body, Depends, Request, Response
+
+from demur.api.problems import CLIENT_CLOSED_REQUEST
+from demur.api.reading import StrictRoute
+from demur.api.requests import AnswerRequest
+from demur.api.responses import AnswerResponse
+from demur.engine.engine import Engine
+from demur.settings import DefaultsSettings
+from demur.types import Answer
+
+T = TypeVar("T")
+router = APIRouter(route_class=StrictRoute)
+
+
+def get_engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+def get_defaults(request: Request) -> DefaultsSettings:
+    defaults: DefaultsSettings = request.app.state.settings.defaults
+    return defaults
+
+
+EngineDep = Annotated[Engine, Depends(get_engine)]
+DefaultsDep = Annotated[DefaultsSettings, Depends(get_defaults)]
+
+
+@router.post("/v1/answer", response_model=AnswerResponse, tags=["answer"])
+@router.post("/answer", response_model=AnswerResponse, include_in_schema=False)
+async def answer(
+    body: Annotated[AnswerRequest, Body()],
+    request: Request,
+    response: Response,
+    engine: EngineDep,
+    defaults: DefaultsDep,
+) -> AnswerResponse | Response:
+    """Answer a question, with the evidence for the answer and a decision: answer, retrieve or abstain."""
+    question = body.to_domain(defaults, engine.model)
+    answered = await while_connected(request, lambda: engine.answer(question))
+    if answered is None:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+    response.headers.update(_verdict_headers(answered))
+    return AnswerResponse.from_domain(answered, body.include, defaults.abstain_text)
+
+
+async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) -> T | None:
+    """The result of `work`; None, with `work` cancelled, as soon as the client has left."""
+    result: T | None = None
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                continue
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        try:
+            result = await work()
+        except Exception as error:  # carried out of the group, which would wrap it
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return result
+
+
+def _verdict_headers(answer: Answer) -> dict[str, str]:
+    """The verdict for clients that cannot see the body, and where the time went (milliseconds, W3C Server-Timing)."""
+    work = answer.work
+    phases = {"queue": work.queue_seconds, "gen": work.generate_seconds, "nli": work.nli_seconds}
+    return {
+        "X-Demur-Decision": answer.decision.action.value,
+        "X-Demur-Confidence": f"{answer.confidence:.4f}",
+        "X-Demur-Semantic-Entropy": f"{answer.uncertainty.semantic_entropy:.4f}",
+        "X-Demur-Answer-Id": answer.id,
+        "Server-Timing": ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in phases.items()),
+    }

@@ -1,0 +1,65 @@
+"""Probes, metrics, version, and the pages that problem types point to."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from prometheus_client.exposition import choose_encoder
+from pydantic import BaseModel
+
+from demur import __version__
+from demur.api.problems import PROBLEMS
+from demur.engine.engine import Engine
+from demur.observability.metrics import Metrics
+
+router = APIRouter()
+
+
+class VersionResponse(BaseModel):
+    version: str
+    model: str
+    nli_model: str | None
+
+
+@router.get("/livez", tags=["probes"])
+@router.get("/startupz", tags=["probes"])
+async def alive() -> dict[str, str]:
+    """The process runs. The socket opens only after the models are loaded, so that started means ready."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", tags=["probes"])
+@router.get("/health", tags=["probes"])
+async def ready(request: Request) -> Response:
+    """200 while new requests are welcome, 503 while draining."""
+    engine: Engine = request.app.state.engine
+    if engine.is_draining:
+        return JSONResponse({"status": "draining"}, 503)
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/metrics", tags=["operations"], response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Prometheus metrics, as text or OpenMetrics by `Accept`."""
+    known: Metrics = request.app.state.metrics
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(known.registry), media_type=content_type)
+
+
+@router.get("/version", tags=["operations"])
+async def version(request: Request) -> VersionResponse:
+    """What runs here."""
+    engine: Engine = request.app.state.engine
+    return VersionResponse(version=__version__, model=engine.model, nli_model=engine.nli_model)
+
+
+@router.get("/problems/{slug}", tags=["operations"], response_class=HTMLResponse)
+async def problem_page(slug: str) -> HTMLResponse:
+    """What a problem type means, and how to mend it."""
+    known = PROBLEMS.get(slug)
+    if known is None:
+        return HTMLResponse("<!doctype html><title>No such problem</title><h1>No such problem</h1>", 404)
+    return HTMLResponse(
+        f"<!doctype html><html lang=en><title>{known.title}</title><h1>{known.title}</h1>"
+        f"<p>HTTP status {known.status}, type <code>{slug}</code>.</p><p>{known.mend}</p></html>"
+    )

@@ -1,0 +1,99 @@
+"""errors.py -> status and `application/problem+json` (RFC 9457), in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from demur.errors import DemurError, FieldError, ValidationFailed
+
+CLIENT_CLOSED_REQUEST = 499
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What `/problems/{slug}` says. `mend` tells the caller what to do."""
+
+    status: int
+    title: str
+    mend: str
+
+
+PROBLEMS: dict[str, Problem] = {
+    "malformed-json": Problem(400, "The body is not JSON", "Send one JSON object, UTF-8, without NaN or Infinity."),
+    "invalid-request": Problem(400, "The request cannot be understood", "See `detail`."),
+    "not-found": Problem(404, "There is nothing here", "See /docs for the endpoints."),
+    "model-not-found": Problem(404, "No such model", "Leave `model` out, or name the one /version shows."),
+    "method-not-allowed": Problem(405, "Wrong method", "The `Allow` header lists the methods of this path."),
+    "body-too-large": Problem(413, "The body is too large", "Send less, or raise DEMUR_SERVER__MAX_BODY_BYTES."),
+    "unsupported-media-type": Problem(415, "The body is of the wrong type", "Send `Content-Type: application/json`."),
+    "validation-failed": Problem(422, "Some fields are wrong", "`errors` names each field and what it needs."),
+    "context-length-exceeded": Problem(422, "The prompt is too long for the model", "Shorten prompt or context."),
+    "internal": Problem(500, "Something broke on our side", "Report it with the `request_id`."),
+    "backend-error": Problem(502, "The language model failed", "Try again; see the server's log."),
+    "unavailable": Problem(503, "Not now", "Try again after `retry_after_s` seconds."),
+    "overloaded": Problem(503, "Too much to do", "Try again after `retry_after_s` seconds, or add replicas."),
+    "draining": Problem(503, "Shutting down", "Ask another replica."),
+    "degraded-refused": Problem(503, "A signal is missing and `strict` was set", "Leave `strict` out to accept less."),
+    "nli-unavailable": Problem(503, "The entailment model failed", "Try again."),
+    "deadline-exceeded": Problem(504, "Out of time", "Raise `timeout_s`, or ask for fewer or shorter samples."),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make every expected error of `app` leave as a problem; the unexpected are RequestContext's."""
+    app.add_exception_handler(DemurError, _demur_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+def problem(request: Request, slug: str, detail: str, **extra: Any) -> Response:
+    """A problem+json response; `extra` members that are None are left out."""
+    known = PROBLEMS[slug]
+    body = {
+        "type": f"{request.scope.get('root_path', '')}/problems/{slug}",
+        "title": known.title,
+        "status": known.status,
+        "detail": detail,
+        "instance": request.url.path,
+        "request_id": request.scope.get("demur.request_id"),
+        **extra,
+    }
+    present = {name: value for name, value in body.items() if value is not None}
+    return JSONResponse(present, known.status, media_type="application/problem+json")
+
+
+async def _demur_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DemurError)  # noqa: S101 - registered for this class only
+    errors = error.errors if isinstance(error, ValidationFailed) else ()
+    pointers = [{"pointer": e.pointer, "detail": e.detail} for e in errors] or None
+    wait = error.retry_after_seconds
+    response = problem(request, error.code, str(error), errors=pointers, retry_after_s=wait)
+    if wait is not None:
+        response.headers["Retry-After"] = str(max(1, round(wait)))
+    return response
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
+    fields = [FieldError(_pointer(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+    return await _demur_error(request, ValidationFailed(*fields))
+
+
+def _pointer(loc: tuple[Any, ...]) -> str:
+    """JSON pointer (RFC 6901) of a pydantic location; the leading "body" is the document itself."""
+    parts = loc[1:] if loc[:1] == ("body",) else loc
+    return "".join("/" + str(p).replace("~", "~0").replace("/", "~1") for p in parts)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
+    slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "invalid-request")
+    response = problem(request, slug, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,64 @@
+"""Strict reading of JSON bodies: what is not JSON is refused before any field is looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from demur.errors import MalformedJSON, UnsupportedMediaType
+
+
+class StrictRequest(Request):
+    """Python's reader accepts NaN, raises RecursionError on deep nesting, and keeps lone surrogates: not here."""
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = read_json(await self.body())
+        return self._json
+
+
+class StrictRoute(APIRoute):
+    """A route whose body must be declared as JSON and be JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            request = StrictRequest(request.scope, request.receive)
+            if self.body_field:
+                _require_json(request)
+                await request.json()
+            return await handle(request)
+
+        return strict
+
+
+def read_json(body: bytes) -> Any:
+    """The document in `body`. Raises MalformedJSON saying what is wrong and where."""
+    try:
+        document = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedJSON(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}") from error
+    except UnicodeEncodeError as error:
+        raise MalformedJSON("a string holds half of a surrogate pair (\\ud800 ... \\udfff)") from error
+    except RecursionError as error:
+        raise MalformedJSON("the body is nested too deeply") from error
+    except ValueError as error:
+        raise MalformedJSON(f"the body is not JSON: {error}") from error
+    return document
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _require_json(request: Request) -> None:
+    given = request.headers.get("content-type", "")
+    essence = given.split(";")[0].strip().lower()
+    if essence != "application/json" and not essence.endswith("+json"):
+        raise UnsupportedMediaType(f"Content-Type is {given or 'missing'!r}; send application/json")

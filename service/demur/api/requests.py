@@ -1,0 +1,186 @@
+"""What callers send. Wire models refuse unknown fields, so that a misspelt one does not pass silently."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from demur.errors import FieldError, ModelNotFound, ValidationFailed
+from demur.settings import DefaultsSettings
+from demur.types import Message, Passage, Policy, Question, Retrieval, Role, Sampling
+
+Quality = Literal["fast", "balanced", "thorough"]
+Include = Literal["samples", "clusters", "token_logprobs", "nli", "timings"]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+ShortText = Annotated[str, StringConstraints(max_length=128)]
+
+SAMPLES: dict[Quality, int] = {"fast": 5, "balanced": 10, "thorough": 20}
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False, str_max_length=1_000_000)
+
+
+class MessageIn(_Wire):
+    role: Role
+    content: str = Field(description="Text only.")
+
+
+class PassageIn(_Wire):
+    """A retrieved passage: put into the prompt, and used to judge whether the answer is grounded."""
+
+    text: str = Field(min_length=1, max_length=8000)
+    id: ShortText | None = None
+    title: Annotated[str, StringConstraints(max_length=512)] | None = None
+    score: float | None = Field(None, allow_inf_nan=False)
+
+    @field_validator("text")
+    @classmethod
+    def _not_blank(cls, text: str) -> str:
+        return _said(text)
+
+
+class SamplingIn(_Wire):
+    n: int | None = Field(None, ge=2, description="Samples to draw; by `quality` when left out.")
+    temperature: float | None = Field(None, allow_inf_nan=False, description="0 < t <= 2.")
+    top_p: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
+    max_tokens: int = Field(256, ge=1, description="Per sample.")
+    stop: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = Field(default=[], max_length=4)
+    seed: int | None = Field(None, ge=0, le=2**31 - 1, description="Same request, same seed: same samples.")
+
+    @field_validator("temperature")
+    @classmethod
+    def _samples_must_differ(cls, t: float | None) -> float | None:
+        if t == 0:
+            raise ValueError(
+                "temperature 0 draws the same answer every time, which measures nothing; leave it out to sample at 1. "
+                "The T=0 answer is drawn beside the samples in any case (see answer_strategy)"
+            )
+        if t is not None and not 0 < t <= 2:
+            raise ValueError("must be greater than 0 and at most 2")
+        return t
+
+
+class PolicyIn(_Wire):
+    """Hand-set thresholds on `confidence`; they carry no guarantee."""
+
+    answer_min: Share = 0.8
+    answer_min_after_retrieval: Share | None = Field(None, description="`answer_min` when left out.")
+    retrieve_min: Share = 0.0
+    groundedness_min: Share | None = None
+
+    def to_domain(self) -> Policy:
+        after = self.answer_min if self.answer_min_after_retrieval is None else self.answer_min_after_retrieval
+        return Policy("custom", self.answer_min, after, self.retrieve_min, self.groundedness_min)
+
+
+class RetrievalIn(_Wire):
+    available: bool = Field(True, description="Whether you can look something up.")
+    attempt: int = Field(0, ge=0, le=8, description="How often you already did, for this question.")
+    max_attempts: int = Field(1, ge=0, le=8, description="From this attempt on, `retrieve` becomes `abstain`.")
+    id: ShortText | None = Field(None, description="Names the retriever and its index version.")
+
+
+class AnswerRequest(_Wire):
+    """A question. Send `prompt` or `messages`; everything else has a default."""
+
+    prompt: str | None = Field(None, description="The question as one text.")
+    messages: list[MessageIn] | None = Field(None, min_length=1, max_length=128, description="The question as a chat.")
+    model: Annotated[str, StringConstraints(max_length=256)] | None = Field(None, description="The served model.")
+    context: list[PassageIn] = Field(default=[], max_length=32, description="Retrieved passages.")
+    quality: Quality | None = Field(None, description="5, 10 or 20 samples; `balanced` (10) when left out.")
+    sampling: SamplingIn = SamplingIn()
+    answer_strategy: Literal["auto", "mode", "greedy"] = Field(
+        "auto",
+        description="auto: the T=0 answer if it lies in the heaviest cluster, else that cluster's representative; "
+        "mode: always the representative; greedy: always the T=0 answer.",
+    )
+    policy: Literal["default"] | PolicyIn = "default"
+    retrieval: RetrievalIn = RetrievalIn()
+    on_abstain: Literal["annotate", "replace", "omit"] = Field(
+        "annotate", description="Keep the text, replace it by a fixed one, or send `answer: null`."
+    )
+    include: list[Include] = Field(default=["clusters"], max_length=5, description="Parts of the response to send.")
+    timeout_s: float = Field(60, ge=0.1, allow_inf_nan=False, description="Deadline of the whole request.")
+    on_deadline: Literal["partial", "error"] = Field("partial", description="partial: decide on >= 2 finished samples.")
+    strict: bool = Field(False, description="Refuse rather than answer with a missing or weakened signal.")
+    metadata: dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ] = Field(default={}, max_length=16, description="Echoed.")
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_not_blank(cls, prompt: str | None) -> str | None:
+        return None if prompt is None else _said(prompt)
+
+    @field_validator("messages")
+    @classmethod
+    def _a_user_speaks(cls, messages: list[MessageIn] | None) -> list[MessageIn] | None:
+        if messages is not None and not any(m.role == "user" and m.content.strip() for m in messages):
+            raise ValueError("needs a message of role `user` that is not blank")
+        return messages
+
+    @model_validator(mode="after")
+    def _one_form(self) -> AnswerRequest:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("send exactly one of `prompt` and `messages`")
+        return self
+
+    def to_domain(self, defaults: DefaultsSettings, model: str) -> Question:
+        """The question, within the operator's bounds. Raises ValidationFailed, ModelNotFound."""
+        if self.model not in (None, model):
+            raise ModelNotFound(f"model {self.model!r} is not served here; this service runs {model!r}")
+        self._within(defaults)
+        quality = self.quality or defaults.quality
+        return Question(
+            messages=self._conversation(),
+            context=tuple(Passage(p.text, p.id, p.title, p.score) for p in self.context),
+            sampling=self._sampling(defaults, quality),
+            policy=Policy() if self.policy == "default" else self.policy.to_domain(),
+            retrieval=Retrieval(**self.retrieval.model_dump()),
+            answer_strategy=self.answer_strategy,
+            on_abstain=self.on_abstain,
+            on_deadline=self.on_deadline,
+            timeout_seconds=self.timeout_s,
+            strict=self.strict,
+            quality=quality,
+            metadata=self.metadata,
+        )
+
+    def _within(self, defaults: DefaultsSettings) -> None:
+        n_chars = len(self.prompt or "") + sum(len(m.content) for m in self.messages or [])
+        bounds = [
+            ("/prompt" if self.prompt is not None else "/messages", n_chars, defaults.max_prompt_chars, "characters"),
+            ("/sampling/n", self.sampling.n or 0, defaults.max_samples, "samples"),
+            ("/sampling/max_tokens", self.sampling.max_tokens, defaults.max_tokens, "tokens"),
+            ("/timeout_s", self.timeout_s, defaults.max_timeout_s, "seconds"),
+        ]
+        over = [
+            FieldError(at, f"{got} {unit} is over the limit of {top}") for at, got, top, unit in bounds if got > top
+        ]
+        if over:
+            raise ValidationFailed(*over)
+
+    def _conversation(self) -> tuple[Message, ...]:
+        if self.prompt is not None:
+            return (Message("user", self.prompt),)
+        return tuple(Message(m.role, m.content) for m in self.messages or [])
+
+    def _sampling(self, defaults: DefaultsSettings, quality: Quality) -> Sampling:
+        asked = self.sampling
+        return Sampling(
+            n=asked.n or min(SAMPLES[quality], defaults.max_samples),
+            temperature=asked.temperature or defaults.temperature,
+            top_p=asked.top_p,
+            max_tokens=asked.max_tokens,
+            stop=tuple(asked.stop),
+            seed=asked.seed,
+        )
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text

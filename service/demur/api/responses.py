@@ -1,0 +1,225 @@
+"""What callers get. Entropies are in nats, probabilities in [0, 1]; `null` always means "could not be computed"."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from demur.api.requests import Include
+from demur.types import Action, Answer, Degradation, Reason, Sample, TokenConfidence
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(from_attributes=True, ser_json_inf_nan="null")
+
+
+class PolicyOut(_Wire):
+    name: str
+    answer_min: float
+    answer_min_after_retrieval: float
+    retrieve_min: float
+    groundedness_min: float | None
+
+
+class UncertaintyOut(_Wire):
+    semantic_entropy: float = Field(description="Entropy over meanings, in nats; 0 = all samples agree.")
+    semantic_entropy_normalized: float | None = Field(description="The same divided by ln(completed), in [0, 1].")
+    semantic_entropy_weighted: float | None = Field(description="With meanings weighted by sequence probability.")
+    predictive_entropy: float | None = Field(description="Mean negative sequence log-probability, in nats.")
+    num_clusters: int = Field(description="Distinct meanings among the samples.")
+    agreement: float = Field(description="Share of samples that mean what the answer means.")
+    sample_coverage: float = Field(description="Good-Turing share of the answer distribution already seen.")
+    refusal_fraction: float = Field(description="Share of samples that give no answer.")
+
+
+class TokenConfidenceOut(_Wire):
+    mean: float = Field(description="Mean token probability.")
+    min: float = Field(description="Least token probability.")
+    sequence_logprob: float
+    mean_logprob: float
+    perplexity: float
+    num_tokens: int
+    kind: Literal["greedy", "sampled"] = Field(description="Which answer it describes.")
+    source: Literal["raw", "processed", "unknown"] = Field(description="raw: before temperature and top_p.")
+
+
+class ClusterOut(_Wire):
+    index: int
+    text: str
+    size: int
+    mass: float | None = Field(description="Share of probability; null where semantic_entropy_weighted is.")
+    sample_indices: list[int]
+    non_answer: bool
+
+
+class TokenOut(_Wire):
+    token: str
+    logprob: float
+
+
+class SampleOut(_Wire):
+    index: int
+    text: str
+    finish_reason: Literal["stop", "length"]
+    cluster: int | None
+    sequence_logprob: float | None
+    tokens: list[TokenOut] | None = Field(description='With `include: ["token_logprobs"]`.')
+
+
+class SamplingOut(_Wire):
+    requested: int
+    completed: int
+    failed: int
+    truncated: int
+    seed: int | None
+
+
+class NLIOut(_Wire):
+    model: str | None = Field(description="null: clustered by normalised exact match.")
+    pairs: int = Field(description="Directed pairs asked of the model for this request.")
+    pairs_cached: int
+    truncated: bool
+
+
+class UsageOut(_Wire):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class TimingsOut(_Wire):
+    """Seconds."""
+
+    queue_s: float
+    generate_s: float
+    nli_s: float
+    total_s: float
+
+
+class AnswerResponse(_Wire):
+    """The answer, the evidence for it, and what to do with it."""
+
+    id: str
+    object: Literal["answer"] = "answer"
+    created: int = Field(description="Unix time, in seconds.")
+    model: str
+    answer: str | None
+    decision: Action
+    reason: Reason
+    policy: PolicyOut
+    guarantee: None = Field(None, description="null until thresholds are certified on labelled data.")
+    confidence: float = Field(description="P(correct) where `calibrated`; else `agreement`.")
+    calibrated: bool
+    uncertainty: UncertaintyOut
+    token_confidence: TokenConfidenceOut | None
+    groundedness: float | None = Field(description="Entailment of the answer by the passages; null without any.")
+    clusters: list[ClusterOut] | None
+    greedy: SampleOut | None = Field(description='The T=0 answer, with `include: ["samples"]`.')
+    samples: list[SampleOut] | None
+    token_logprobs: list[TokenOut] | None = Field(description="Tokens of the answer that token_confidence describes.")
+    sampling: SamplingOut
+    nli: NLIOut | None
+    usage: UsageOut
+    degraded: list[Degradation] = Field(description="Why a number is null, or weaker than usual.")
+    timings: TimingsOut | None
+    metadata: dict[str, str]
+
+    @classmethod
+    def from_domain(cls, answer: Answer, include: list[Include], abstain_text: str) -> AnswerResponse:
+        """`include` names the parts to send; the others are null."""
+        question, tokens = answer.question, "token_logprobs" in include
+        return cls(
+            id=answer.id,
+            created=answer.created,
+            model=answer.model,
+            answer=_shown_text(answer, abstain_text),
+            decision=answer.decision.action,
+            reason=answer.decision.reason,
+            policy=PolicyOut.model_validate(question.policy),
+            confidence=answer.confidence,
+            calibrated=answer.is_calibrated,
+            uncertainty=UncertaintyOut.model_validate(answer.uncertainty),
+            token_confidence=_optional_token_confidence(answer.token_confidence),
+            groundedness=answer.groundedness,
+            clusters=[ClusterOut.model_validate(c) for c in answer.clusters] if "clusters" in include else None,
+            greedy=_greedy(answer, tokens) if "samples" in include else None,
+            samples=_samples(answer, tokens) if "samples" in include else None,
+            token_logprobs=_tokens(answer.greedy or answer.chosen) if tokens else None,
+            sampling=_sampling(answer),
+            nli=_nli(answer) if "nli" in include else None,
+            usage=_usage(answer),
+            degraded=list(answer.degraded),
+            timings=_timings(answer) if "timings" in include else None,
+            metadata=dict(question.metadata),
+        )
+
+
+def _shown_text(answer: Answer, abstain_text: str) -> str | None:
+    if answer.decision.action is not Action.ABSTAIN or answer.question.on_abstain == "annotate":
+        return answer.text
+    return abstain_text if answer.question.on_abstain == "replace" else None
+
+
+def _optional_token_confidence(confidence: TokenConfidence | None) -> TokenConfidenceOut | None:
+    return TokenConfidenceOut.model_validate(confidence) if confidence else None
+
+
+def _tokens(sample: Sample) -> list[TokenOut] | None:
+    if not sample.tokens or not sample.token_logprobs:
+        return None
+    pairs = zip(sample.tokens, sample.token_logprobs, strict=True)
+    return [TokenOut(token=token, logprob=logprob) for token, logprob in pairs]
+
+
+def _sample(sample: Sample, cluster: int | None, with_tokens: bool) -> SampleOut:
+    return SampleOut(
+        index=sample.index,
+        text=sample.text,
+        finish_reason=sample.finish_reason,
+        cluster=cluster,
+        sequence_logprob=sample.sequence_logprob,
+        tokens=_tokens(sample) if with_tokens else None,
+    )
+
+
+def _samples(answer: Answer, with_tokens: bool) -> list[SampleOut]:
+    placed = zip(answer.samples, answer.semantic_ids, strict=True)
+    return [_sample(sample, cluster, with_tokens) for sample, cluster in placed]
+
+
+def _greedy(answer: Answer, with_tokens: bool) -> SampleOut | None:
+    return _sample(answer.greedy, answer.greedy_cluster, with_tokens) if answer.greedy else None
+
+
+def _sampling(answer: Answer) -> SamplingOut:
+    requested, completed = answer.question.sampling.n, len(answer.samples)
+    return SamplingOut(
+        requested=requested,
+        completed=completed,
+        failed=requested - completed,
+        truncated=sum(s.is_truncated for s in answer.samples),
+        seed=answer.question.sampling.seed,
+    )
+
+
+def _nli(answer: Answer) -> NLIOut:
+    work = answer.work
+    return NLIOut(
+        model=answer.nli_model, pairs=work.n_pairs, pairs_cached=work.n_pairs_cached, truncated=work.nli_truncated
+    )
+
+
+def _usage(answer: Answer) -> UsageOut:
+    prompt, completion = answer.work.n_prompt_tokens, answer.work.n_completion_tokens
+    return UsageOut(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+
+
+def _timings(answer: Answer) -> TimingsOut:
+    work = answer.work
+    return TimingsOut(
+        queue_s=work.queue_seconds,
+        generate_s=work.generate_seconds,
+        nli_s=work.nli_seconds,
+        total_s=work.total_seconds,
+    )

@@ -1,0 +1,187 @@
+"""`demur serve | ask | doctor | config show`."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sys
+from typing import Annotated, Any, NoReturn
+
+import anyio
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from demur import __version__
+from demur.api.requests import AnswerRequest
+from demur.api.responses import AnswerResponse
+from demur.errors import DemurError
+from demur.settings import ServerSettings, Settings
+from demur.terminal import verdict
+
+app = typer.Typer(help="A service that knows when a language model does not know.", no_args_is_help=True)
+config = typer.Typer(help="Settings.", no_args_is_help=True)
+app.add_typer(config, name="config")
+console = Console()
+errors = Console(stderr=True)
+
+
+def main() -> None:
+    """Run a command; what the user can mend is one line on standard error, with exit status 1."""
+    try:
+        app()
+    except DemurError as error:
+        errors.print(f"[bold red]demur:[/] {error}", highlight=False)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (DEMUR_SERVER__HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (DEMUR_SERVER__PORT).")] = None,
+    first_question: Annotated[str | None, typer.Option(help="Ask the service this once it is ready.")] = None,
+) -> None:
+    """Start the service."""
+    from demur import server  # uvicorn and the web stack are slow to import; `demur --help` needs neither
+
+    settings = _settings(server={k: v for k, v in {"host": host, "port": port}.items() if v is not None})
+    _refuse_open_door(settings.server)
+    server.run(settings, first_question, console)
+
+
+def _refuse_open_door(server: ServerSettings) -> None:
+    if not server.allow_open and not _is_loopback(server.host):
+        _fail(
+            f"{server.host} can be reached from other machines and there are no API keys; "
+            "set DEMUR_SERVER__ALLOW_OPEN=true if the network around it is closed"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@app.command()
+def ask(
+    prompt: Annotated[str, typer.Argument(help="The question.")],
+    context: Annotated[list[str] | None, typer.Option("--context", "-c", help="A passage; may be repeated.")] = None,
+    quality: Annotated[str, typer.Option(help="fast, balanced or thorough.")] = "balanced",
+    n: Annotated[int | None, typer.Option(help="Samples to draw.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same samples.")] = None,
+    url: Annotated[str | None, typer.Option(help="Ask a running service instead of loading the models here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,
+) -> None:
+    """Ask a question and show what the model knows about its answer."""
+    body = {
+        "prompt": prompt,
+        "context": [{"text": text} for text in context or []],
+        "quality": quality,
+        "sampling": {"n": n, "seed": seed},
+        "include": ["clusters", "samples", "nli", "timings"],
+    }
+    try:
+        request = AnswerRequest.model_validate(body)
+    except ValidationError as error:
+        _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+    response = _ask_service(url, body) if url else anyio.run(_ask_here, request, _settings())
+    console.print_json(response.model_dump_json()) if as_json else console.print(verdict(response))
+
+
+async def _ask_here(request: AnswerRequest, settings: Settings) -> AnswerResponse:
+    from demur.app import running_engine  # loads the web stack and, behind it, the models
+    from demur.observability.metrics import Metrics
+
+    with errors.status("loading the models"):
+        async with running_engine(settings, Metrics()) as engine:
+            answer = await engine.answer(request.to_domain(settings.defaults, engine.model))
+    return AnswerResponse.from_domain(answer, request.include, settings.defaults.abstain_text)
+
+
+def _ask_service(url: str, body: dict[str, Any]) -> AnswerResponse:
+    import httpx2
+
+    try:
+        reply = httpx2.post(f"{url.rstrip('/')}/v1/answer", json=body, timeout=120)
+    except httpx2.HTTPError as error:
+        _fail(f"cannot reach {url}: {error}")
+    if reply.status_code != 200:
+        _fail(f"{url} answered {reply.status_code}: {reply.text[:500]}")
+    return AnswerResponse.model_validate(reply.json())
+
+
+@app.command()
+def doctor() -> None:
+    """Try every part as configured, and say what is wrong and how to mend it. Exit status 1 if a part fails."""
+    from demur.doctor import examine
+
+    findings = anyio.run(examine, _settings())
+    table = Table(title="demur doctor", title_justify="left")
+    for column in ("", "part", "finding"):
+        table.add_column(column, overflow="fold")
+    icons = {"ok": "[green]✔[/]", "warning": "[yellow]![/]", "failed": "[red]✘[/]"}
+    for finding in findings:
+        table.add_row(icons[finding.state], finding.part, finding.text)
+    console.print(table)
+    if any(f.state == "failed" for f in findings):
+        raise typer.Exit(1)
+
+
+@config.command("show")
+def config_show(
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Every setting: its environment variable, its value, and what it does."""
+    settings = _settings()
+    if as_json:
+        print(json.dumps(settings.model_dump(mode="json"), indent=2))
+        return
+    table = Table(title="Settings (* = changed from its default)", title_justify="left")
+    for column in ("variable", "value", "meaning"):
+        table.add_column(column, overflow="fold")
+    for row in _setting_rows(settings):
+        table.add_row(*row)
+    console.print(table)
+
+
+def _setting_rows(settings: Settings) -> list[tuple[str, str, str]]:
+    rows = []
+    for group_name in type(settings).model_fields:
+        group = getattr(settings, group_name)
+        for name, field in type(group).model_fields.items():
+            value = getattr(group, name)
+            changed = "" if value == field.default else " *"
+            shown = "-" if value is None else str(value)
+            rows.append((f"DEMUR_{group_name}__{name}".upper() + changed, shown, field.description or ""))
+    return rows
+
+
+def _settings(server: dict[str, Any] | None = None) -> Settings:
+    """From the environment; `server` holds what the command line says of that group."""
+    try:
+        settings = Settings()
+        changed = ServerSettings.model_validate({**settings.server.model_dump(), **(server or {})})
+        return settings.model_copy(update={"server": changed})
+    except ValidationError as error:
+        lines = [f"DEMUR_{'__'.join(map(str, e['loc']))}".upper() + f": {e['msg']}" for e in error.errors()]
+        _fail("a setting is wrong\n  " + "\n  ".join(lines))
+
+
+def _fail(message: str) -> NoReturn:
+    raise SettingOrUsageError(message)
+
+
+class SettingOrUsageError(DemurError):
+    """Something about the command line or the environment, for the user to mend."""
+
+    code = "usage"

@@ -1,0 +1,183 @@
+"""From answers to meanings: first-head greedy clustering by entailment in both directions."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from demur.entailment.base import EntailmentModel
+from demur.normalisation import AnswerKey, answer_keys, certainly_different
+from demur.types import Clustering, Pair, Statement, Verdict
+
+Rule = Literal["strict", "relaxed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Answers that mean the same without asking a model; `text` stands for all of them."""
+
+    key: AnswerKey
+    text: str
+    count: int
+
+    @property
+    def canonical_order(self) -> tuple[int, tuple[str, str, str]]:
+        """Count descending, then normalised text: nothing that depends on arrival order or on rounding."""
+        return -self.count, self.key.sort_key
+
+
+@dataclass(frozen=True, slots=True)
+class Clustered:
+    """A partition of `answers`, and the work it took.
+
+    `heads` are the groups that the others were compared with, in canonical order; the meaning of `heads[i]` is
+    `head_ids[i]`. `n_pairs` counts the directed pairs that were judged, `n_merged_free` the answers that fell to an
+    earlier one without asking.
+    """
+
+    clustering: Clustering
+    answers: tuple[str, ...]
+    question: str
+    heads: tuple[Group, ...]
+    head_ids: tuple[int, ...]
+    n_pairs: int
+    n_merged_free: int
+    is_truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Matches:
+    groups: tuple[Group, ...]
+    n_pairs: int
+    is_truncated: bool
+
+
+class Clusterer:
+    """Clusters answers to one question.
+
+    strict: two answers match when each entails the other. relaxed: when neither contradicts the other and at least one
+    entails. `include_prompt`: the model reads each answer together with the question.
+    """
+
+    def __init__(self, entailment: EntailmentModel, rule: Rule = "strict", include_prompt: bool = True) -> None:
+        self._entailment = entailment
+        self._rule = rule
+        self._include_prompt = include_prompt
+
+    async def cluster(self, answers: Sequence[str], question: str) -> Clustered:
+        """The partition by first-head greedy in canonical order, the same whatever the order of `answers`.
+
+        The first unmatched group heads a new cluster and takes every other unmatched group that matches it. At most two
+        batches per cluster, and 2 U K directed pairs for U groups and K clusters.
+
+        Raises: EntailmentUnavailable.
+        """
+        keys = answer_keys(answers)
+        groups = _groups(answers, keys)
+        heads: list[Group] = []
+        rounds: list[_Matches] = []
+        head_of: dict[AnswerKey, AnswerKey] = {}
+        remaining = groups
+        while remaining:
+            head, *others = remaining
+            found = await self._matching(head, others, question)
+            head_of |= {group.key: head.key for group in (head, *found.groups)}
+            remaining = [group for group in others if group.key not in head_of]
+            heads.append(head)
+            rounds.append(found)
+        clustering = _numbered([head_of[key] for key in keys])
+        id_of = {head_of[key]: semantic_id for key, semantic_id in zip(keys, clustering.semantic_ids, strict=True)}
+        return Clustered(
+            clustering=clustering,
+            answers=tuple(answers),
+            question=question,
+            heads=tuple(heads),
+            head_ids=tuple(id_of[head.key] for head in heads),
+            n_pairs=sum(found.n_pairs for found in rounds),
+            n_merged_free=len(answers) - len(groups),
+            is_truncated=any(found.is_truncated for found in rounds),
+        )
+
+    async def place(self, answer: str, clustered: Clustered) -> int | None:
+        """Semantic id of one more answer, which changes nothing about the clusters; None where it matches none.
+
+        Free when some sample is known to mean the same; otherwise compared with the heads, in two batches at most.
+
+        Raises: EntailmentUnavailable.
+        """
+        known = place_exactly(answer, clustered.answers, clustered.clustering)
+        if known is not None:
+            return known
+        group = Group(answer_keys([*clustered.answers, answer])[-1], answer, 1)
+        found = await self._matching(group, clustered.heads, clustered.question, heads_first=True)
+        first = next((head for head in clustered.heads if head in found.groups), None)
+        return None if first is None else clustered.head_ids[clustered.heads.index(first)]
+
+    async def _matching(
+        self, one: Group, others: Sequence[Group], question: str, *, heads_first: bool = False
+    ) -> _Matches:
+        """Those of `others` that mean the same as `one`; the reverse direction is asked only where it still matters."""
+        candidates = [other for other in others if not certainly_different(one.key, other.key)]
+        pairs = [self._pair(one, other, question) for other in candidates]
+        if heads_first:
+            pairs = [pair.reversed for pair in pairs]
+        forward = await self._label(pairs)
+        open_ = [i for i, verdict in enumerate(forward) if _may_match(self._rule, verdict)]
+        backward = await self._label([pairs[i].reversed for i in open_])
+        matched = [i for i, back in zip(open_, backward, strict=True) if _matches(self._rule, forward[i], back)]
+        return _Matches(
+            groups=tuple(candidates[i] for i in matched),
+            n_pairs=len(forward) + len(backward),
+            is_truncated=any(verdict.is_truncated for verdict in [*forward, *backward]),
+        )
+
+    async def _label(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        return await self._entailment.label(pairs) if pairs else []
+
+    def _pair(self, premise: Group, hypothesis: Group, question: str) -> Pair:
+        asked = question if self._include_prompt else ""
+        return Pair(Statement(premise.text, asked), Statement(hypothesis.text, asked))
+
+
+def exact_match(answers: Sequence[str]) -> Clustering:
+    """The partition by normalised text alone, for when no entailment model is at hand."""
+    return _numbered(answer_keys(answers))
+
+
+def place_exactly(answer: str, answers: Sequence[str], clustering: Clustering) -> int | None:
+    """Semantic id of one more answer, found without a model; None where no answer is known to mean the same."""
+    *keys, key = answer_keys([*answers, answer])
+    same = {id_ for known, id_ in zip(keys, clustering.semantic_ids, strict=True) if known == key}
+    return same.pop() if len(same) == 1 else None
+
+
+def _groups(answers: Sequence[str], keys: Sequence[AnswerKey]) -> list[Group]:
+    """Distinct keys in canonical order; the most frequent text stands for each, the first alphabetically on a tie."""
+    texts: defaultdict[AnswerKey, Counter[str]] = defaultdict(Counter)
+    for answer, key in zip(answers, keys, strict=True):
+        texts[key][answer] += 1
+    key_of = dict(zip(answers, keys, strict=True))
+    heard = [(_most_frequent(counted), counted.total()) for counted in texts.values()]
+    groups = [Group(key_of[text], text, count) for text, count in heard]
+    return sorted(groups, key=lambda group: group.canonical_order)
+
+
+def _most_frequent(texts: Counter[str]) -> str:
+    return min(texts, key=lambda text: (-texts[text], text))
+
+
+def _numbered(labels: Sequence[Hashable]) -> Clustering:
+    """Semantic ids in order of first appearance."""
+    numbers: dict[Hashable, int] = {}
+    return Clustering(tuple(numbers.setdefault(label, len(numbers)) for label in labels))
+
+
+def _may_match(rule: Rule, forward: Verdict) -> bool:
+    return forward.label == "entailment" if rule == "strict" else forward.label != "contradiction"
+
+
+def _matches(rule: Rule, forward: Verdict, backward: Verdict) -> bool:
+    labels = {forward.label, backward.label}
+    return labels == {"entailment"} if rule == "strict" else "contradiction" not in labels and "entailment" in labels

@@ -1,0 +1,93 @@
+"""`demur doctor`: try every part as configured, and say what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from time import perf_counter
+from typing import Literal
+
+from demur.app import build_entailment, build_sampler
+from demur.engine.drawing import draw
+from demur.errors import DemurError
+from demur.observability.metrics import Metrics
+from demur.settings import BUNDLED, Settings
+from demur.types import Message, Pair, Sampling, Statement
+
+State = Literal["ok", "warning", "failed"]
+
+# Two statements any NLI model must tell apart: a wrong label order or a broken checkpoint shows at once.
+_QUESTION = "What is the capital of France?"
+_SAME = Pair(Statement("Paris.", _QUESTION), Statement("It is Paris.", _QUESTION))
+_DIFFERENT = Pair(Statement("Paris.", _QUESTION), Statement("Lyon.", _QUESTION))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    state: State
+    part: str
+    text: str
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """One finding or more per part; none of them raises."""
+    return [
+        _packages(),
+        *await _language_model(settings),
+        *await _entailment_model(settings),
+        *_pairing(settings),
+    ]
+
+
+def _packages() -> Finding:
+    missing = [name for name in ("torch", "transformers", "sentence_transformers") if find_spec(name) is None]
+    if missing:
+        return Finding("failed", "packages", f"missing {', '.join(missing)}: pip install 'demur[local]'")
+    return Finding("ok", "packages", f"all there; {os.cpu_count()} CPU cores")
+
+
+async def _language_model(settings: Settings) -> list[Finding]:
+    started = perf_counter()
+    try:
+        sampler = build_sampler(settings.sampler)
+        loaded = perf_counter()
+        drawn = await draw(sampler, [Message("user", _QUESTION)], Sampling(n=5, max_tokens=16, seed=0), seconds=120)
+        await sampler.aclose()
+    except DemurError as error:
+        return [Finding("failed", "language model", str(error))]
+    took = f"loaded in {loaded - started:.1f} s, 5 answers of at most 16 tokens in {perf_counter() - loaded:.1f} s"
+    findings = [Finding("ok", "language model", f"{sampler.model}: {took}")]
+    if any(s.token_logprobs is None for s in drawn.samples):
+        findings.append(Finding("warning", "token logprobs", "not given: token confidence will be null"))
+    return findings
+
+
+async def _entailment_model(settings: Settings) -> list[Finding]:
+    if settings.nli.backend == "exact":
+        return [Finding("warning", "NLI model", "none: only answers equal after normalisation count as the same")]
+    started = perf_counter()
+    try:
+        model = build_entailment(settings.nli, Metrics())
+        loaded = perf_counter()
+        same, different = await model.label([_SAME, _DIFFERENT])
+        await model.aclose()
+    except DemurError as error:
+        return [Finding("failed", "NLI model", str(error))]
+    if same.label != "entailment" or different.label == "entailment":
+        text = f"{model.model} says that 'Paris.' and 'It is Paris.' are {same.label}, 'Paris.' and 'Lyon.' {different.label}"
+        return [Finding("failed", "NLI model", text + "; check its id2label")]
+    took = f"loaded in {loaded - started:.1f} s, tells 'Paris' from 'Lyon'"
+    return [Finding("ok", "NLI model", f"{model.model}: {took}")]
+
+
+def _pairing(settings: Settings) -> list[Finding]:
+    """The bundled NLI model was trained on the bundled language model's kind of answer."""
+    if settings.sampler.model == BUNDLED or settings.nli.model != BUNDLED or settings.nli.backend != "cross_encoder":
+        return []
+    advice = (
+        "the bundled NLI model was made for the short answers of the bundled language model; for "
+        f"{settings.sampler.model} set DEMUR_NLI__MODEL to a DeBERTa-v3 class model, "
+        "such as MoritzLaurer/DeBERTa-v3-large-mnli-fever-anli-ling-wanli or cross-encoder/nli-deberta-v3-base"
+    )
+    return [Finding("warning", "pairing", advice)]

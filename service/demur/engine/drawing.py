@@ -1,0 +1,52 @@
+"""Draw the samples of one question, within its time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import anyio
+
+from demur.samplers.base import Sampler
+from demur.types import Message, Sample, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What came of asking for `n_requested` samples and one greedy answer."""
+
+    samples: tuple[Sample, ...]
+    greedy: Sample | None
+    n_requested: int
+    deadline_reached: bool
+
+    @property
+    def is_partial(self) -> bool:
+        return len(self.samples) < self.n_requested
+
+    @property
+    def n_truncated(self) -> int:
+        return sum(s.is_truncated for s in self.samples)
+
+    @property
+    def n_prompt_tokens(self) -> int:
+        """The prompt is read once, however many answers follow it."""
+        return max((s.n_prompt_tokens or 0 for s in self.samples), default=0)
+
+    @property
+    def n_completion_tokens(self) -> int:
+        drawn = [*self.samples, self.greedy] if self.greedy else [*self.samples]
+        return sum(s.n_completion_tokens or 0 for s in drawn)
+
+
+async def draw(sampler: Sampler, messages: Sequence[Message], sampling: Sampling, seconds: float) -> Draw:
+    """Collect answers until all are in or `seconds` have passed; then the rest is cancelled."""
+    arrived: list[Sample] = []
+    with anyio.move_on_after(seconds) as scope:
+        async with aclosing(sampler.sample(messages, sampling)) as answers:
+            async for sample in answers:
+                arrived.append(sample)
+    samples = sorted((s for s in arrived if not s.is_greedy), key=lambda s: s.index)
+    greedy = next((s for s in arrived if s.is_greedy), None)
+    return Draw(tuple(samples), greedy, sampling.n, scope.cancelled_caught)

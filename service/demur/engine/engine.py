@@ -1,0 +1,207 @@
+"""The pipeline: draw, judge, choose, ground, measure, decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter
+
+import anyio
+
+from demur.engine.admission import Admission
+from demur.engine.answer_id import answer_id
+from demur.engine.choosing import Choice, choose
+from demur.engine.drawing import Draw, draw
+from demur.engine.judging import Judge, Meanings
+from demur.engine.measuring import gives_no_answer, measure, reservations, view_clusters
+from demur.engine.prompting import PromptTemplate
+from demur.engine.recording import record
+from demur.entailment.groundedness import Groundedness
+from demur.entailment.pair_memo import PairMemo
+from demur.errors import BackendError, DeadlineExceeded, DegradedRefused
+from demur.estimators.token_probability import token_confidence
+from demur.observability.metrics import Metrics
+from demur.policy import decide
+from demur.samplers.base import Sampler
+from demur.settings import ClusteringSettings
+from demur.types import Answer, Degradation, Question, Signals, Work
+
+MIN_PARTIAL_SAMPLES = 2
+
+# Time kept back from sampling, so that a partial answer can still be clustered within the deadline.
+_NLI_SHARE = 0.2
+_NLI_RESERVE_SECONDS = 2.0
+
+# Said elsewhere in the response, and true of every answer before calibration: no reason to refuse a strict caller.
+_ACCEPTED_BY_STRICT = {Degradation.UNCALIBRATED}
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """When one request began, and the moments in which its phases ended; `perf_counter` seconds."""
+
+    started: float
+    deadline: float
+
+    def seconds_left(self) -> float:
+        return max(0.0, self.deadline - perf_counter())
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """All that was found out about a question."""
+
+    drawn: Draw
+    meanings: Meanings
+    choice: Choice
+    grounds: Groundedness | None
+    judge: Judge
+
+
+class Engine:
+    """Answers questions. Owns nothing: whoever built the parts closes them."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        memo: PairMemo | None,
+        clustering: ClusteringSettings,
+        template: PromptTemplate,
+        admission: Admission,
+        metrics: Metrics,
+    ) -> None:
+        self._sampler = sampler
+        self._memo = memo
+        self._clustering = clustering
+        self._template = template
+        self._admission = admission
+        self._metrics = metrics
+
+    @property
+    def model(self) -> str:
+        return self._sampler.model
+
+    @property
+    def nli_model(self) -> str | None:
+        """None where answers are compared by exact match."""
+        return self._memo.model if self._memo else None
+
+    @property
+    def is_draining(self) -> bool:
+        return self._admission.is_draining
+
+    def drain(self) -> None:
+        """Refuse new questions from now on; accepted ones are finished."""
+        self._admission.drain()
+
+    async def answer(self, question: Question) -> Answer:
+        """Raises: Overloaded, Draining, ContextLengthExceeded, BackendError, DeadlineExceeded, DegradedRefused."""
+        try:
+            with anyio.fail_after(question.timeout_seconds):
+                answer = await self._answer(question)
+        except TimeoutError as error:
+            raise _too_late(question) from error
+        record(answer, self._metrics)
+        return answer
+
+    async def _answer(self, question: Question) -> Answer:
+        started = perf_counter()
+        clock = _Clock(started, started + question.timeout_seconds)
+        judge = Judge(self._memo, self._clustering)
+        async with self._admission.place():
+            admitted = perf_counter()
+            drawn = await self._draw(question, clock)
+            generated = perf_counter()
+            evidence = await _judged(question, drawn, judge, clock)
+        judged = perf_counter()
+        work = Work(
+            n_pairs=judge.n_pairs,
+            n_pairs_cached=judge.n_pairs_cached,
+            nli_truncated=judge.is_truncated,
+            n_prompt_tokens=drawn.n_prompt_tokens,
+            n_completion_tokens=drawn.n_completion_tokens,
+            queue_seconds=admitted - started,
+            generate_seconds=generated - admitted,
+            nli_seconds=judged - generated,
+        )
+        return self._conclude(question, evidence, work, clock)
+
+    async def _draw(self, question: Question, clock: _Clock) -> Draw:
+        reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
+        seconds = max(0.0, clock.seconds_left() - reserve)
+        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds)
+        if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
+            raise _too_late(question)
+        if not drawn.samples:
+            raise BackendError("the language model finished none of the samples")
+        return drawn
+
+    def _conclude(self, question: Question, evidence: _Evidence, work: Work, clock: _Clock) -> Answer:
+        drawn, clustering, choice = evidence.drawn, evidence.meanings.clustering, evidence.choice
+        uncertainty = measure(drawn.samples, clustering, choice, question.sampling)
+        tokens = token_confidence(drawn.greedy or choice.sample)
+        degraded = reservations(drawn, evidence.judge, tokens)
+        _refuse_if_strict(question, degraded)
+        signals = _signals(evidence, uncertainty.agreement)
+        decision = decide(signals, question.policy, question.retrieval)
+        now = datetime.now(UTC)
+        return Answer(
+            id=answer_id(now),
+            created=int(now.timestamp()),
+            model=self.model,
+            nli_model=self.nli_model,
+            question=question,
+            text=choice.sample.text,
+            chosen=choice.sample,
+            decision=decision,
+            confidence=signals.confidence,
+            is_calibrated=signals.is_calibrated,
+            uncertainty=uncertainty,
+            token_confidence=tokens,
+            groundedness=signals.groundedness,
+            clusters=view_clusters(drawn.samples, clustering, question.sampling),
+            samples=drawn.samples,
+            greedy=drawn.greedy,
+            greedy_cluster=evidence.meanings.greedy_id,
+            semantic_ids=clustering.semantic_ids,
+            degraded=degraded,
+            work=work.until(perf_counter() - clock.started),
+        )
+
+
+async def _judged(question: Question, drawn: Draw, judge: Judge, clock: _Clock) -> _Evidence:
+    """Each step may use most of the time that is left; the rest is for what follows it."""
+    meanings = await judge.meanings(question.text, drawn, seconds=0.8 * clock.seconds_left())
+    choice = choose(drawn.samples, meanings.clustering, drawn.greedy, meanings.greedy_id, question.answer_strategy)
+    grounds = None
+    if question.context:
+        grounds = await judge.grounds(question, choice.sample.text, seconds=0.8 * clock.seconds_left())
+    return _Evidence(drawn, meanings, choice, grounds, judge)
+
+
+def _signals(evidence: _Evidence, agreement: float) -> Signals:
+    """Without a calibrated profile, confidence is agreement."""
+    grounds = evidence.grounds
+    return Signals(
+        n_samples=len(evidence.drawn.samples),
+        confidence=agreement,
+        is_calibrated=False,
+        is_non_answer=gives_no_answer(evidence.choice.sample),
+        greedy_agrees=evidence.meanings.greedy_id == evidence.choice.heaviest_id,
+        groundedness=grounds.score if grounds else None,
+        contradicts_context=grounds.contradicts if grounds else False,
+        deadline_reached=evidence.drawn.deadline_reached,
+    )
+
+
+def _too_late(question: Question) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"too few samples were finished within {question.timeout_seconds:g} s; raise timeout_s, or ask for fewer or "
+        "shorter samples"
+    )
+
+
+def _refuse_if_strict(question: Question, degraded: tuple[Degradation, ...]) -> None:
+    refused = [d.value for d in degraded if d not in _ACCEPTED_BY_STRICT]
+    if question.strict and refused:
+        raise DegradedRefused(f"`strict` was set, and this answer would be degraded: {', '.join(refused)}")

@@ -1,0 +1,85 @@
+"""From samples and their partition to the numbers, clusters and reservations that are reported."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from demur.engine.choosing import Choice, representative
+from demur.engine.drawing import Draw
+from demur.engine.judging import Judge
+from demur.estimators.consistency import agreement
+from demur.estimators.predictive_entropy import predictive_entropy
+from demur.estimators.sample_coverage import sample_coverage
+from demur.estimators.semantic_entropy import (
+    cluster_masses,
+    semantic_entropy,
+    semantic_entropy_normalized,
+    semantic_entropy_weighted,
+)
+from demur.non_answers import is_non_answer
+from demur.types import Cluster, Clustering, Degradation, Sample, Sampling, TokenConfidence, Uncertainty
+
+LONG_ANSWER_WORDS = 40
+
+
+def measure(samples: Sequence[Sample], clustering: Clustering, choice: Choice, sampling: Sampling) -> Uncertainty:
+    """Likelihood-based numbers are None unless samples come from the unmodified model (T=1, top_p=1)."""
+    is_unmodified = sampling.is_unmodified
+    return Uncertainty(
+        semantic_entropy=semantic_entropy(clustering),
+        semantic_entropy_normalized=semantic_entropy_normalized(clustering),
+        semantic_entropy_weighted=semantic_entropy_weighted(clustering, samples) if is_unmodified else None,
+        predictive_entropy=predictive_entropy(samples) if is_unmodified else None,
+        num_clusters=clustering.n_clusters,
+        agreement=agreement(clustering, choice.semantic_id),
+        sample_coverage=sample_coverage(clustering),
+        refusal_fraction=sum(is_non_answer(s.text) for s in samples) / len(samples),
+    )
+
+
+def view_clusters(samples: Sequence[Sample], clustering: Clustering, sampling: Sampling) -> tuple[Cluster, ...]:
+    """The meanings as people see them, in order of first appearance."""
+    masses = cluster_masses(clustering, samples) if sampling.is_unmodified else None
+    views = []
+    for index in range(clustering.n_clusters):
+        members = clustering.members(index)
+        mass = masses[index] if masses else None
+        views.append(_view(index, members, [samples[i] for i in members], mass))
+    return tuple(views)
+
+
+def _view(index: int, members: tuple[int, ...], samples: Sequence[Sample], mass: float | None) -> Cluster:
+    shown = representative(samples)
+    return Cluster(
+        index=index,
+        text=shown.text,
+        size=len(members),
+        mass=mass,
+        sample_indices=tuple(sample.index for sample in samples),
+        non_answer=gives_no_answer(shown),
+    )
+
+
+def gives_no_answer(sample: Sample) -> bool:
+    """A refusal, an empty text, or an answer cut off by max_tokens: nothing to rely upon."""
+    return sample.is_truncated or is_non_answer(sample.text)
+
+
+def reservations(drawn: Draw, judge: Judge, tokens: TokenConfidence | None) -> tuple[Degradation, ...]:
+    """Why numbers are missing, or weaker than usual."""
+    found = {
+        Degradation.NO_LOGPROBS: tokens is None or any(s.token_logprobs is None for s in drawn.samples),
+        Degradation.PARTIAL_SAMPLES: drawn.is_partial,
+        Degradation.NLI_UNAVAILABLE: judge.has_fallen_back,
+        Degradation.NLI_TRUNCATED: judge.is_truncated,
+        Degradation.SAMPLES_TRUNCATED: drawn.n_truncated > 0,
+        Degradation.LONG_ANSWERS: _median_words(drawn.samples) > LONG_ANSWER_WORDS,
+        Degradation.DEADLINE: drawn.deadline_reached or judge.ran_out_of_time,
+        Degradation.UNCALIBRATED: True,
+    }
+    return tuple(reason for reason, holds in found.items() if holds)
+
+
+def _median_words(samples: Sequence[Sample]) -> float:
+    return statistics.median(len(s.text.split()) for s in samples)

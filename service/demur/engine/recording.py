@@ -1,0 +1,52 @@
+"""What an answer leaves in the metrics."""
+
+from __future__ import annotations
+
+from demur.observability.metrics import Metrics
+from demur.types import Answer
+
+
+def record(answer: Answer, metrics: Metrics) -> None:
+    """Count the decision, the signals, the samples and the time of one answer."""
+    model, decision = answer.model, answer.decision
+    metrics.answers.labels(model, answer.question.quality, decision.action.value, decision.reason.value).inc()
+    metrics.confidence.labels(model, decision.action.value).observe(answer.confidence)
+    metrics.clusters.labels(model).observe(answer.uncertainty.num_clusters)
+    for reason in answer.degraded:
+        metrics.degraded.labels(reason.value).inc()
+    _record_signals(answer, metrics)
+    _record_work(answer, metrics)
+
+
+def _record_signals(answer: Answer, metrics: Metrics) -> None:
+    """A missing signal is not observed: it must not pass for 0."""
+    uncertainty = answer.uncertainty
+    metrics.entropy.labels(answer.model, "discrete").observe(uncertainty.semantic_entropy)
+    if uncertainty.semantic_entropy_weighted is not None:
+        metrics.entropy.labels(answer.model, "weighted").observe(uncertainty.semantic_entropy_weighted)
+    if answer.token_confidence is not None:
+        metrics.token_confidence.labels(answer.model).observe(answer.token_confidence.mean)
+    if answer.groundedness is not None:
+        metrics.groundedness.labels(answer.model).observe(answer.groundedness)
+
+
+def _record_work(answer: Answer, metrics: Metrics) -> None:
+    model, work = answer.model, answer.work
+    n_truncated = sum(s.is_truncated for s in answer.samples)
+    outcomes = {
+        "ok": len(answer.samples) - n_truncated,
+        "truncated": n_truncated,
+        "error": answer.question.sampling.n - len(answer.samples),
+    }
+    for outcome, n in outcomes.items():
+        metrics.samples.labels(model, outcome).inc(n)
+    metrics.tokens.labels(model, "prompt").inc(work.n_prompt_tokens)
+    metrics.tokens.labels(model, "completion").inc(work.n_completion_tokens)
+    phases = {
+        "queue": work.queue_seconds,
+        "generate": work.generate_seconds,
+        "nli": work.nli_seconds,
+        "decide": work.decide_seconds,
+    }
+    for phase, seconds in phases.items():
+        metrics.phase_seconds.labels(phase).observe(seconds)

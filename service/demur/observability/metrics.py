@@ -1,0 +1,78 @@
+"""Every metric of the service, in one file. Labels are bounded: never a prompt, user, key or answer id."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
+_PHASE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_NATS = (0, 0.1, 0.25, 0.5, 0.69, 0.9, 1.1, 1.39, 1.61, 2.08, 2.31, 2.78, 3.47)
+_RATIO = (*(round(0.05 * k, 2) for k in range(1, 20)), 0.99)
+_PAIRS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+
+
+class Metrics:
+    """One instance per application, on a registry of its own, so that two applications in a process do not clash."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._add_http()
+        self._add_answers()
+        self._add_entailment()
+        self._add_load()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, registry=self.registry, buckets=buckets)
+
+    def _add_http(self) -> None:
+        self.http_requests = self._counter("demur_http_requests_total", "HTTP requests.", "route", "method", "status")
+        self.http_seconds = self._histogram(
+            "demur_http_request_duration_seconds", "Time to the full response.", _SECONDS, "route", "method", "status"
+        )
+
+    def _add_answers(self) -> None:
+        self.answers = self._counter("demur_answers_total", "Decisions.", "model", "quality", "decision", "reason")
+        self.entropy = self._histogram(
+            "demur_semantic_entropy_nats", "Entropy over meanings.", _NATS, "model", "estimator"
+        )
+        self.confidence = self._histogram("demur_confidence_ratio", "Confidence.", _RATIO, "model", "decision")
+        self.token_confidence = self._histogram(
+            "demur_token_confidence_ratio", "Mean token probability.", _RATIO, "model"
+        )
+        self.groundedness = self._histogram("demur_groundedness_ratio", "Entailment by the passages.", _RATIO, "model")
+        self.clusters = self._histogram(
+            "demur_clusters", "Meanings per answer.", (1, 2, 3, 4, 5, 7, 10, 15, 20, 32), "model"
+        )
+        self.phase_seconds = self._histogram("demur_phase_duration_seconds", "Time per phase.", _PHASE_SECONDS, "phase")
+        self.samples = self._counter("demur_samples_total", "Samples drawn.", "model", "outcome")
+        self.tokens = self._counter("demur_tokens_total", "Tokens.", "model", "kind")
+        self.degraded = self._counter("demur_degraded_total", "Answers with a missing or weakened signal.", "reason")
+
+    def _add_entailment(self) -> None:
+        self.nli_pairs = self._counter(
+            "demur_nli_pairs_total", "Directed pairs, by where the verdict came from.", "source"
+        )
+        self.nli_batch_pairs = self._histogram("demur_nli_batch_pairs", "Pairs per batch.", _PAIRS)
+        self.nli_batch_tokens = self._histogram("demur_nli_batch_tokens", "Padded tokens per batch.", _TOKENS)
+        self.nli_batch_seconds = self._histogram(
+            "demur_nli_batch_duration_seconds", "Model time per batch.", _PHASE_SECONDS
+        )
+        self.nli_queue_seconds = self._histogram(
+            "demur_nli_queue_duration_seconds", "Wait of a pair for its batch.", _PHASE_SECONDS
+        )
+        self.nli_queue_pairs = self._gauge("demur_nli_queue_pairs", "Pairs waiting for a batch.")
+
+    def _add_load(self) -> None:
+        self.inflight = self._gauge("demur_inflight_requests", "Answers being worked on.")
+        self.queued = self._gauge("demur_queued_requests", "Answers waiting for a place.")
+        self.rejected = self._counter("demur_rejected_total", "Requests refused.", "reason")
+        self.ready = self._gauge("demur_ready", "1 when the service takes requests.")
+        self.build_info = self._gauge("demur_build_info", "Version.", "version")
+        self.model_info = self._gauge("demur_model_info", "Models in use.", "role", "model")

@@ -1,0 +1,85 @@
+"""`demur serve`: uvicorn, with a drain that is announced and a first question for newcomers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from types import FrameType
+
+import httpx2
+import uvicorn
+from fastapi import FastAPI
+from rich.console import Console
+
+from demur.api.responses import AnswerResponse
+from demur.app import create_app
+from demur.engine.engine import Engine
+from demur.observability import logging
+from demur.settings import Settings
+from demur.terminal import verdict
+
+
+class DrainingServer(uvicorn.Server):
+    """On SIGTERM: readiness turns 503 and new questions are refused, while accepted ones are finished."""
+
+    def __init__(self, uvicorn_config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(uvicorn_config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        engine: Engine | None = getattr(self._app.state, "engine", None)
+        if engine is not None:
+            engine.drain()
+        super().handle_exit(sig, frame)
+
+
+class GreetingServer(DrainingServer):
+    """Tells a person, once the service listens, where it is and what it answers."""
+
+    def __init__(self, uvicorn_config: uvicorn.Config, app: FastAPI, question: str | None, console: Console) -> None:
+        super().__init__(uvicorn_config, app)
+        self._question = question
+        self._console = console
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and not self.should_exit:
+            url = self._url()
+            self._console.print(f"[bold green]demur[/] listens on [bold]{url}[/]   docs: {url}/docs")
+            if self._question:
+                threading.Thread(target=self._ask, args=(url, self._question), daemon=True).start()
+
+    def _url(self) -> str:
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def _ask(self, url: str, question: str) -> None:
+        body = {"prompt": question, "include": ["clusters", "nli", "timings"]}
+        self._console.print(
+            f'\n[dim]$[/] curl -s {url}/answer --json \'{{"prompt": "{question}"}}\'\n', highlight=False
+        )
+        reply = httpx2.post(f"{url}/answer", json=body, timeout=120)
+        if reply.status_code == 200:
+            self._console.print(verdict(AnswerResponse.model_validate(reply.json())))
+        else:
+            self._console.print(f"[red]{reply.status_code}[/] {reply.text}")
+        self._console.print("\n[dim]Ctrl-C stops the service.[/]")
+
+
+def run(settings: Settings, question: str | None, console: Console) -> None:
+    """Serve until SIGTERM or Ctrl-C; returns when everything accepted is answered."""
+    logging.configure(settings.observability.log_level, settings.observability.log_format)
+    app = create_app(settings)
+    uvicorn_config = uvicorn.Config(
+        app,
+        host=settings.server.host,
+        port=settings.server.port,
+        log_config=None,  # ours is configured above
+        access_log=False,  # the boundary logs every request, with its id
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.server.drain_timeout_s),
+    )
+    server = GreetingServer(uvicorn_config, app, question, console)
+    server.run()
+    if not server.started:
+        raise SystemExit(3)

@@ -1,0 +1,115 @@
+"""Every setting, read once from the environment (`DEMUR_<GROUP>__<NAME>`) or a `.env` file; nothing else reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BUNDLED = "bundled"
+_BUNDLE = Path(__file__).parent / "bundled"
+
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def bundled_path(role: Literal["facts", "nli"]) -> Path:
+    """Folder of a bundled model, a plain Hugging Face folder."""
+    return _BUNDLE / role
+
+
+def _existing_file(path: Path | None) -> Path | None:
+    if path is not None and not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    return path
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Group):
+    """The HTTP server."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    allow_open: bool = Field(False, description="Listen on a public address although there are no API keys.")
+    root_path: str = Field("", description="Path prefix a proxy strips.")
+    max_body_bytes: Positive = Field(1_048_576, description="Larger request bodies are refused (413).")
+    max_inflight: Positive = Field(64, description="Answers worked on at once.")
+    max_queue: int = Field(256, ge=0, description="Answers waiting for a place; more are refused (503).")
+    drain_timeout_s: Seconds = Field(30, description="How long accepted work may finish after SIGTERM.")
+
+
+class SamplerSettings(_Group):
+    """Where answers come from."""
+
+    backend: Literal["local"] = Field("local", description="`local`: transformers in this process.")
+    model: str = Field(BUNDLED, description="`bundled`, a Hugging Face name, or a folder.")
+    revision: str | None = Field(None, description="Revision of a Hugging Face model.")
+    threads: Positive | None = Field(None, description="CPU threads of the language model (default: all cores).")
+
+
+class NLISettings(_Group):
+    """What judges whether two answers mean the same."""
+
+    backend: Literal["cross_encoder", "exact"] = Field(
+        "cross_encoder", description="`cross_encoder`: an NLI model; `exact`: normalised exact match, no model."
+    )
+    model: str = Field(BUNDLED, description="`bundled`, a Hugging Face name, or a folder.")
+    revision: str | None = Field(None, description="Revision of a Hugging Face model.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on CPU, bfloat16 on GPU.")
+    max_length: int = Field(512, ge=32, description="Tokens of a pair; longer questions are cut, never the answer.")
+    max_batch_tokens: int = Field(8192, ge=64, description="Padded tokens of one batch.")
+    max_queue_pairs: Positive = Field(20_000, description="Pairs waiting for a batch; more are refused (503).")
+    batch_timeout_s: Seconds = Field(30, description="A batch that takes longer counts as failed.")
+    pair_memo: int = Field(50_000, ge=0, description="Verdicts remembered in this process.")
+    threads: Positive | None = Field(None, description="CPU threads of the NLI model (default: all cores).")
+
+
+class ClusteringSettings(_Group):
+    """When two answers are the same."""
+
+    rule: Literal["strict", "relaxed"] = Field(
+        "strict", description="strict: each entails the other; relaxed: no contradiction and not both neutral."
+    )
+    include_prompt: bool = Field(True, description="Show the question to the NLI model before each answer.")
+
+
+class DefaultsSettings(_Group):
+    """What a request may leave out, and how far it may go."""
+
+    quality: Literal["fast", "balanced", "thorough"] = Field("balanced", description="5, 10 or 20 samples.")
+    temperature: float = Field(1.0, gt=0, le=2, description="Sampling temperature.")
+    max_samples: int = Field(32, ge=2, le=256, description="Upper bound of `sampling.n`.")
+    max_prompt_chars: Positive = Field(32_000, description="Upper bound of the prompt.")
+    max_tokens: Positive = Field(1024, description="Upper bound of `sampling.max_tokens`.")
+    max_timeout_s: Seconds = Field(300, description="Upper bound of `timeout_s`.")
+    abstain_text: str = Field("I don't know.", description="The answer where `on_abstain` is `replace`.")
+    prompt_template_file: Annotated[Path | None, AfterValidator(_existing_file)] = Field(
+        None, description="How passages and question become a prompt: text with `$passages` and `$question`."
+    )
+
+
+class ObservabilitySettings(_Group):
+    """Logs. Prompts and answers are never logged."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level shown.")
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or for people.")
+
+
+class Settings(BaseSettings):
+    """All groups. Construct with keyword arguments in tests; `Settings()` reads the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DEMUR_", env_nested_delimiter="__", env_file=".env", extra="ignore", frozen=True
+    )
+
+    server: ServerSettings = ServerSettings()
+    sampler: SamplerSettings = SamplerSettings()
+    nli: NLISettings = NLISettings()
+    clustering: ClusteringSettings = ClusteringSettings()
+    defaults: DefaultsSettings = DefaultsSettings()
+    observability: ObservabilitySettings = ObservabilitySettings()

@@ -1,0 +1,93 @@
+"""What a person sees in the terminal: the verdict first, then the meanings, then the numbers."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from demur.api.responses import AnswerResponse, ClusterOut
+from demur.types import Action, Reason
+
+_STYLE = {Action.ANSWER: ("✔", "bold green"), Action.RETRIEVE: ("⌕", "bold yellow"), Action.ABSTAIN: ("✘", "bold red")}
+_WHY = {
+    Reason.ABOVE_ANSWER_THRESHOLD: "the samples agree well enough",
+    Reason.BELOW_ANSWER_THRESHOLD: "the samples do not agree well enough",
+    Reason.BELOW_RETRIEVE_THRESHOLD: "the samples disagree beyond what looking it up should mend",
+    Reason.NON_ANSWER: "the model itself gives no answer",
+    Reason.CONTRADICTS_CONTEXT: "the passages contradict the answer",
+    Reason.INSUFFICIENT_CONTEXT: "the passages do not support the answer",
+    Reason.RETRIEVAL_EXHAUSTED: "not sure enough, and nothing is left to look up",
+    Reason.DEADLINE: "too few samples were finished in time",
+}
+_BAR_WIDTH = 24
+
+
+def verdict(response: AnswerResponse) -> RenderableType:
+    """The whole answer as panels and tables."""
+    return Group(_headline(response), _clusters(response.clusters or []), _signals(response))
+
+
+def _headline(response: AnswerResponse) -> Panel:
+    icon, style = _STYLE[response.decision]
+    kind = "calibrated" if response.calibrated else "uncalibrated: this is agreement, not a probability"
+    body = Text.assemble(
+        (response.answer or "(no answer)", "bold"),
+        "\n\n",
+        (f"{icon} {response.decision.value.upper()}", style),
+        f"  {_WHY[response.reason]} ",
+        (f"({response.reason.value})", "dim"),
+        f"\nconfidence {response.confidence:.2f}, answer from {_answer_min(response):.2f} ",
+        (f"({kind})", "dim"),
+    )
+    return Panel(body, title=escape(response.model), title_align="left", border_style=style.split()[-1])
+
+
+def _answer_min(response: AnswerResponse) -> float:
+    return response.policy.answer_min
+
+
+def _clusters(clusters: list[ClusterOut]) -> Table:
+    table = Table(title="Meanings", title_justify="left", expand=False)
+    table.add_column("samples", justify="right")
+    table.add_column("share", width=_BAR_WIDTH)
+    table.add_column("mass", justify="right")
+    table.add_column("meaning", overflow="fold")
+    total = sum(c.size for c in clusters)
+    for cluster in sorted(clusters, key=lambda c: -c.size):
+        bar = "█" * max(1, round(_BAR_WIDTH * cluster.size / total))
+        style = "dim" if cluster.non_answer else ""
+        table.add_row(str(cluster.size), bar, _number(cluster.mass), escape(cluster.text or "(empty)"), style=style)
+    return table
+
+
+def _signals(response: AnswerResponse) -> Table:
+    table = Table(title="Signals", title_justify="left", show_header=False)
+    u, n = response.uncertainty, response.sampling.completed
+    table.add_row("semantic entropy", f"{u.semantic_entropy:.3f} nats of at most {math.log(n):.3f}")
+    table.add_row("agreement", f"{u.agreement:.2f} of {n} samples")
+    table.add_row("predictive entropy", _number(u.predictive_entropy, " nats (wording and meaning together)"))
+    t = response.token_confidence
+    table.add_row(
+        "token confidence",
+        f"mean {t.mean:.2f}, least {t.min:.2f} ({t.kind} answer, {t.source})" if t else "not available",
+    )
+    if response.groundedness is not None:
+        table.add_row("groundedness", f"{response.groundedness:.2f}")
+    if response.nli and response.timings:
+        asked = f"{response.nli.pairs} pairs by {escape(response.nli.model or 'exact match')}"
+        table.add_row("entailment", asked)
+        table.add_row(
+            "time",
+            f"{response.timings.total_s:.2f} s (generate {response.timings.generate_s:.2f}, NLI {response.timings.nli_s:.2f})",
+        )
+    table.add_row("degraded", ", ".join(d.value for d in response.degraded) or "nothing")
+    return table
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "not available" if value is None else f"{value:.2f}{unit}"

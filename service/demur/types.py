@@ -1,0 +1,347 @@
+"""The values that flow through Demur: frozen, free of I/O, each answering questions about itself only.
+
+`Question -> [Sample] -> Clustering -> Signals -> Decision -> Answer`
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Literal
+
+
+class Action(StrEnum):
+    """What the caller should do with the answer."""
+
+    ANSWER = "answer"
+    RETRIEVE = "retrieve"
+    ABSTAIN = "abstain"
+
+
+class Reason(StrEnum):
+    """Why the policy chose its action."""
+
+    ABOVE_ANSWER_THRESHOLD = "above_answer_threshold"
+    BELOW_ANSWER_THRESHOLD = "below_answer_threshold"
+    BELOW_RETRIEVE_THRESHOLD = "below_retrieve_threshold"
+    NON_ANSWER = "non_answer"
+    CONTRADICTS_CONTEXT = "contradicts_context"
+    INSUFFICIENT_CONTEXT = "insufficient_context"
+    RETRIEVAL_EXHAUSTED = "retrieval_exhausted"
+    DEADLINE = "deadline"
+
+
+class Degradation(StrEnum):
+    """Why a number is missing, or weaker than usual."""
+
+    NO_LOGPROBS = "no_logprobs"
+    PARTIAL_SAMPLES = "partial_samples"
+    NLI_UNAVAILABLE = "nli_unavailable"
+    NLI_TRUNCATED = "nli_truncated"
+    SAMPLES_TRUNCATED = "samples_truncated"
+    LONG_ANSWERS = "long_answers"
+    UNCALIBRATED = "uncalibrated"
+    DEADLINE = "deadline"
+
+
+LogprobSource = Literal["raw", "processed", "unknown"]
+AnswerStrategy = Literal["auto", "mode", "greedy"]
+OnAbstain = Literal["annotate", "replace", "omit"]
+OnDeadline = Literal["partial", "error"]
+Role = Literal["system", "user", "assistant", "developer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A retrieved text that the answer may rest on."""
+
+    text: str
+    id: str | None = None
+    title: str | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn: one greedy (T=0) answer, and `n` at `temperature`."""
+
+    n: int = 10
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+    @property
+    def is_unmodified(self) -> bool:
+        """Whether samples come from the model's own distribution, so that its logprobs are theirs."""
+        return self.temperature == 1.0 and self.top_p == 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """Whether the caller can still look something up."""
+
+    available: bool = True
+    attempt: int = 0
+    max_attempts: int = 1
+    id: str | None = None
+
+    @property
+    def is_possible(self) -> bool:
+        return self.available and self.attempt < self.max_attempts
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Thresholds in [0, 1] on confidence; `groundedness_min` is None where grounding is not demanded."""
+
+    name: str = "default"
+    answer_min: float = 0.8
+    answer_min_after_retrieval: float = 0.8
+    retrieve_min: float = 0.0
+    groundedness_min: float | None = None
+
+    def __post_init__(self) -> None:
+        bounds = [self.answer_min, self.answer_min_after_retrieval, self.retrieve_min, self.groundedness_min or 0.0]
+        if not all(0.0 <= bound <= 1.0 for bound in bounds):
+            raise ValueError(f"thresholds must lie in [0, 1], got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and how the caller wants it handled. `timeout_seconds` bounds the whole request."""
+
+    messages: tuple[Message, ...]
+    context: tuple[Passage, ...] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    policy: Policy = field(default_factory=Policy)
+    retrieval: Retrieval = field(default_factory=Retrieval)
+    answer_strategy: AnswerStrategy = "auto"
+    on_abstain: OnAbstain = "annotate"
+    on_deadline: OnDeadline = "partial"
+    timeout_seconds: float = 60.0
+    strict: bool = False
+    quality: str = "balanced"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The last user message: what an answer is an answer to."""
+        return next(m.content for m in reversed(self.messages) if m.role == "user")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One drawn answer.
+
+    `token_logprobs` are natural logs in (-inf, 0], the end-of-sequence token included where the model drew one;
+    None where the backend gave none. `tokens` are the raw tokens they belong to. `is_greedy` marks the T=0 answer,
+    which is drawn beside the samples and never counted among them.
+    """
+
+    text: str
+    index: int = 0
+    finish_reason: Literal["stop", "length"] = "stop"
+    tokens: tuple[str, ...] | None = None
+    token_logprobs: tuple[float, ...] | None = None
+    logprob_source: LogprobSource = "unknown"
+    is_greedy: bool = False
+    n_prompt_tokens: int | None = None
+    n_completion_tokens: int | None = None
+
+    @property
+    def sequence_logprob(self) -> float | None:
+        """Log-probability of the whole answer, in nats; None without token logprobs."""
+        return math.fsum(self.token_logprobs) if self.token_logprobs else None
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.finish_reason == "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One side of an entailment question: an answer, read as the answer to `question` when there is one."""
+
+    answer: str
+    question: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Does the premise entail the hypothesis? One direction."""
+
+    premise: Statement
+    hypothesis: Statement
+
+    @property
+    def reversed(self) -> Pair:
+        return Pair(self.hypothesis, self.premise)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Probabilities of the three relations; they sum to 1. `is_truncated`: the texts did not fit the model."""
+
+    entailment: float
+    neutral: float
+    contradiction: float
+    is_truncated: bool = False
+
+    @property
+    def label(self) -> Literal["entailment", "neutral", "contradiction"]:
+        """The most probable relation; ties fall to the weaker claim."""
+        if self.neutral >= max(self.entailment, self.contradiction):
+            return "neutral"
+        return "contradiction" if self.contradiction >= self.entailment else "entailment"
+
+
+@dataclass(frozen=True, slots=True)
+class Clustering:
+    """`semantic_ids[i]` is the meaning of sample i; meanings are numbered from 0 in order of first appearance."""
+
+    semantic_ids: tuple[int, ...]
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.semantic_ids)
+
+    @property
+    def n_clusters(self) -> int:
+        return len(set(self.semantic_ids))
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Samples per meaning, indexed by semantic id."""
+        counted = Counter(self.semantic_ids)
+        return tuple(counted[k] for k in range(len(counted)))
+
+    @property
+    def frequencies(self) -> tuple[float, ...]:
+        return tuple(c / self.n_samples for c in self.counts)
+
+    def members(self, semantic_id: int) -> tuple[int, ...]:
+        """Indices of the samples that share this meaning."""
+        return tuple(i for i, k in enumerate(self.semantic_ids) if k == semantic_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenConfidence:
+    """Token probabilities of one answer. `mean`, `min` in [0, 1]; logprobs in nats; `perplexity` >= 1."""
+
+    mean: float
+    min: float
+    sequence_logprob: float
+    mean_logprob: float
+    perplexity: float
+    num_tokens: int
+    kind: Literal["greedy", "sampled"]
+    source: LogprobSource
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """Entropies in nats, shares in [0, 1]; None where the number cannot be computed."""
+
+    semantic_entropy: float
+    semantic_entropy_normalized: float | None
+    semantic_entropy_weighted: float | None
+    predictive_entropy: float | None
+    num_clusters: int
+    agreement: float
+    sample_coverage: float
+    refusal_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A meaning as shown to people: a representative text, and its share of samples and of probability."""
+
+    index: int
+    text: str
+    size: int
+    mass: float | None
+    sample_indices: tuple[int, ...]
+    non_answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Everything the policy may look at."""
+
+    n_samples: int
+    confidence: float
+    is_calibrated: bool
+    is_non_answer: bool
+    greedy_agrees: bool
+    groundedness: float | None = None
+    contradicts_context: bool = False
+    deadline_reached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    action: Action
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What an answer cost. Counts of directed NLI pairs and tokens; times in seconds."""
+
+    n_pairs: int = 0
+    n_pairs_cached: int = 0
+    nli_truncated: bool = False
+    n_prompt_tokens: int = 0
+    n_completion_tokens: int = 0
+    queue_seconds: float = 0.0
+    generate_seconds: float = 0.0
+    nli_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+    @property
+    def decide_seconds(self) -> float:
+        """What no other phase took."""
+        return max(0.0, self.total_seconds - self.queue_seconds - self.generate_seconds - self.nli_seconds)
+
+    def until(self, total_seconds: float) -> Work:
+        return replace(self, total_seconds=total_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer, the evidence for it, and what to do with it.
+
+    `text` is what the model said, whatever the decision; `on_abstain` is applied where it is shown.
+    """
+
+    id: str
+    created: int
+    model: str
+    nli_model: str | None
+    question: Question
+    text: str
+    chosen: Sample
+    decision: Decision
+    confidence: float
+    is_calibrated: bool
+    uncertainty: Uncertainty
+    token_confidence: TokenConfidence | None
+    groundedness: float | None
+    clusters: tuple[Cluster, ...]
+    samples: tuple[Sample, ...]
+    greedy: Sample | None
+    greedy_cluster: int | None
+    semantic_ids: tuple[int, ...]
+    degraded: tuple[Degradation, ...]
+    work: Work
