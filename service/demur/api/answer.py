@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import anyio
 from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi.openapi.models import Example
 
 from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
@@ -17,6 +18,30 @@ from demur.settings import DefaultsSettings
 from demur.types import Answer
 
 T = TypeVar("T")
+
+EXAMPLES: dict[str, Example] = {
+    "question": {"summary": "Ask", "value": {"prompt": "What is the capital of France?"}},
+    "passages": {
+        "summary": "Ask again, with what retrieval found",
+        "value": {
+            "prompt": "Who founded Calverton Mills?",
+            "context": [{"id": "doc-7", "text": "Calverton Mills was founded by Edda Marlow."}],
+            "retrieval": {"attempt": 1},
+            "include": ["clusters", "timings"],
+        },
+    },
+    "careful": {
+        "summary": "More samples, own thresholds, reproducible",
+        "value": {
+            "prompt": "What is the currency of Peru?",
+            "quality": "thorough",
+            "policy": {"answer_min": 0.9},
+            "sampling": {"seed": 7},
+            "on_abstain": "omit",
+        },
+    },
+}
+
 router = APIRouter(route_class=StrictRoute)
 
 
@@ -37,7 +62,7 @@ DefaultsDep = Annotated[DefaultsSettings, Depends(get_defaults)]
 @router.post("/v1/answer", response_model=AnswerResponse, tags=["answer"])
 @router.post("/answer", response_model=AnswerResponse, include_in_schema=False)
 async def answer(
-    body: Annotated[AnswerRequest, Body()],
+    body: Annotated[AnswerRequest, Body(openapi_examples=EXAMPLES)],
     request: Request,
     response: Response,
     engine: EngineDep,

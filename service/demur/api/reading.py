@@ -41,14 +41,14 @@ def read_json(body: bytes) -> Any:
     """The document in `body`. Raises MalformedJSON saying what is wrong and where."""
     try:
         document = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-        json.dumps(document, ensure_ascii=False).encode("utf-8")
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedJSON(f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}") from error
     except UnicodeEncodeError as error:
         raise MalformedJSON("a string holds half of a surrogate pair (\\ud800 ... \\udfff)") from error
     except RecursionError as error:
         raise MalformedJSON("the body is nested too deeply") from error
-    except ValueError as error:
+    except ValueError as error:  # also a number too large for a float, which json.loads turns into Infinity
         raise MalformedJSON(f"the body is not JSON: {error}") from error
     return document
 

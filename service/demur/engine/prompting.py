@@ -17,7 +17,7 @@ class PromptTemplate:
 
     def __init__(self, text: str = DEFAULT_TEMPLATE) -> None:
         self._template = Template(text)
-        missing = {"passages", "question"} - set(self._template.get_identifiers())
+        missing = {"passages", "question"} ^ set(self._template.get_identifiers())
         if missing or not self._template.is_valid():
             raise ValueError(f"a prompt template needs $passages and $question, and $$ for a dollar sign; got {text!r}")
 

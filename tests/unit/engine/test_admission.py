@@ -1,0 +1,83 @@
+"""Places, the queue for them, and refusal."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from demur.engine.admission import Admission
+from demur.errors import Draining, Overloaded
+from demur.observability.metrics import Metrics
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_never_more_than_max_running_at_once() -> None:
+    """Ten at a door of three."""
+    admission, running, most = Admission(3, 10, Metrics()), 0, 0
+
+    async def work() -> None:
+        nonlocal running, most
+        async with admission.place():
+            running += 1
+            most = max(most, running)
+            await anyio.sleep(0.001)
+            running -= 1
+
+    async with anyio.create_task_group() as group:
+        for _ in range(10):
+            group.start_soon(work)
+    assert (most, running) == (3, 0)
+
+
+async def test_a_full_queue_is_refused_at_once_with_a_time() -> None:
+    """One works, none may wait: the second hears so without waiting."""
+    admission = Admission(1, 0, Metrics())
+    async with admission.place():
+        with anyio.fail_after(0.5), pytest.raises(Overloaded) as refusal:
+            async with admission.place():
+                raise AssertionError("admitted beyond the bound")
+    assert refusal.value.retry_after_seconds is not None
+    assert refusal.value.retry_after_seconds >= 1
+
+
+async def test_a_waiter_that_leaves_gives_its_turn_away() -> None:
+    """A cancelled waiter neither holds a place nor counts as waiting."""
+    admission = Admission(1, 1, Metrics())
+    async with admission.place():
+        with anyio.move_on_after(0.01):
+            async with admission.place():
+                raise AssertionError("admitted beyond the bound")
+    with anyio.fail_after(0.5):
+        async with admission.place():
+            pass
+
+
+async def test_failing_work_gives_its_place_back() -> None:
+    """An exception inside does not leak a place."""
+    admission = Admission(1, 0, Metrics())
+    for _ in range(3):
+        with pytest.raises(ValueError, match="broken"):
+            async with admission.place():
+                raise ValueError("broken")
+    async with admission.place():
+        pass
+
+
+async def test_draining_refuses_the_new_and_keeps_the_accepted() -> None:
+    """What waits when the drain begins was accepted, and gets its place."""
+    admission, answered = Admission(1, 5, Metrics()), []
+
+    async def work() -> None:
+        async with admission.place():
+            await anyio.sleep(0.01)
+            answered.append(1)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(work)
+        group.start_soon(work)
+        await anyio.wait_all_tasks_blocked()
+        admission.drain()
+        with pytest.raises(Draining):
+            async with admission.place():
+                raise AssertionError("admitted while draining")
+    assert len(answered) == 2
