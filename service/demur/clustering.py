@@ -111,18 +111,14 @@ class Clusterer:
         if known is not None:
             return known
         group = Group(answer_keys([*clustered.answers, answer])[-1], answer, 1)
-        found = await self._matching(group, clustered.heads, clustered.question, heads_first=True)
+        found = await self._matching(group, clustered.heads, clustered.question)
         first = next((head for head in clustered.heads if head in found.groups), None)
         return None if first is None else clustered.head_ids[clustered.heads.index(first)]
 
-    async def _matching(
-        self, one: Group, others: Sequence[Group], question: str, *, heads_first: bool = False
-    ) -> _Matches:
+    async def _matching(self, one: Group, others: Sequence[Group], question: str) -> _Matches:
         """Those of `others` that mean the same as `one`; the reverse direction is asked only where it still matters."""
         candidates = [other for other in others if not certainly_different(one.key, other.key)]
         pairs = [self._pair(one, other, question) for other in candidates]
-        if heads_first:
-            pairs = [pair.reversed for pair in pairs]
         forward = await self._label(pairs)
         open_ = [i for i, verdict in enumerate(forward) if _may_match(self._rule, verdict)]
         backward = await self._label([pairs[i].reversed for i in open_])

@@ -90,11 +90,13 @@ def _completed(key: AnswerKey, others: Sequence[AnswerKey]) -> AnswerKey:
 
 
 def _value_key(text: str) -> AnswerKey | None:
+    date = parse_date(text)  # first: "1 October" is not one of the things called "October"
+    if date:
+        return AnswerKey("date", str(date))
     quantity = parse_quantity(text)
-    if quantity:
-        return AnswerKey("number", format_number(quantity.value), quantity.unit, format_number(quantity.written))
-    date = parse_date(text)
-    return AnswerKey("date", str(date)) if date else None
+    if quantity is None:
+        return None
+    return AnswerKey("number", format_number(quantity.value), quantity.unit, format_number(quantity.written))
 
 
 def _wrapped_value_key(text: str) -> AnswerKey | None:

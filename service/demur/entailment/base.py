@@ -1,0 +1,28 @@
+"""The seam that answers "does A entail B?". `tests/conformance/test_entailment.py` checks every sentence below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from demur.types import Pair, Verdict
+
+
+class EntailmentModel(Protocol):
+    """Labels pairs of statements as entailment, neutral or contradiction."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model, as shown to the caller."""
+
+    async def label(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        """One verdict per pair, in order; [] for no pairs.
+
+        A question too long for the model is cut, never the answer (`Verdict.is_truncated` says so). A verdict depends on
+        its pair alone, not on its neighbours in the batch (up to rounding). The event loop is never blocked.
+
+        Raises: EntailmentUnavailable.
+        """
+
+    async def aclose(self) -> None:
+        """Fail what is waiting and free the model; a second call does nothing."""

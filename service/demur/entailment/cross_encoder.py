@@ -1,0 +1,275 @@
+"""A cross-encoder in process: any three-way NLI checkpoint that sentence-transformers loads.
+
+`encode` (any thread) turns pairs into tokens, `predict` (one thread) turns tokens into verdicts; the batcher stands
+between the two. Import this module only where the model is built: it brings torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from demur.errors import EntailmentUnavailable
+from demur.types import Pair, Statement, Verdict
+
+try:
+    import torch
+    from sentence_transformers import CrossEncoder
+    from tokenizers import Tokenizer
+except ImportError as error:
+    raise ImportError("a local NLI model needs torch and sentence-transformers: pip install 'demur[local]'") from error
+
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+# More characters than this per token of the window are never tokenised: a 5 MB question would cost seconds of work
+# for text that is cut anyway. Ordinary text has 4 to 5 characters per token.
+_CHARACTERS_PER_TOKEN = 16
+
+_NOT_ENTAILMENT = {"not_entailment", "non_entailment"}
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """One pair as the model reads it. `is_truncated`: some of its text was left out."""
+
+    ids: list[int]
+    type_ids: list[int]
+    is_truncated: bool
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOrder:
+    """Which output of the model means what; a two-way model has no `contradiction`."""
+
+    entailment: int
+    neutral: int
+    contradiction: int | None
+
+    @classmethod
+    def from_config(cls, id2label: dict[int, str]) -> LabelOrder:
+        """Reads the order by name, because checkpoints disagree on it and a wrong one inverts every verdict."""
+        index = {name.strip().lower().replace("-", "_").replace(" ", "_"): int(i) for i, name in id2label.items()}
+        if index.keys() == {"entailment", "neutral", "contradiction"}:
+            return cls(index["entailment"], index["neutral"], index["contradiction"])
+        rest = index.keys() - {"entailment"}
+        if len(index) == 2 and "entailment" in index and rest <= _NOT_ENTAILMENT:
+            return cls(index["entailment"], index[rest.pop()], None)
+        raise ValueError(
+            f"the NLI model's labels are {list(id2label.values())}, but they must name entailment, neutral and "
+            "contradiction (or entailment and not_entailment); set id2label in its config.json as it was trained"
+        )
+
+    def verdict(self, probabilities: Sequence[float], *, is_truncated: bool) -> Verdict:
+        return Verdict(
+            entailment=probabilities[self.entailment],
+            neutral=probabilities[self.neutral],
+            contradiction=0.0 if self.contradiction is None else probabilities[self.contradiction],
+            is_truncated=is_truncated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _PairTemplate:
+    """The special tokens that a tokenizer puts before, between and after the two texts of a pair."""
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+    type_ids: tuple[int, int, int, int, int]
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> _PairTemplate:
+        """Read from an encoded pair, so that no family of models needs to be known here."""
+        probe = tokenizer.encode("a", "a")
+        side = probe.sequence_ids
+        first, second = side.index(0), side.index(1)
+        first_end, second_end = first + side.count(0), second + side.count(1)
+        ids, types = probe.ids, [*probe.type_ids, 0]
+        return cls(
+            before=ids[:first],
+            between=ids[first_end:second],
+            after=ids[second_end:],
+            type_ids=(types[0], types[first], types[first_end], types[second], types[second_end]),
+        )
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.before) + len(self.between) + len(self.after)
+
+    def join(self, first: list[int], second: list[int], *, is_truncated: bool) -> EncodedPair:
+        parts = (self.before, first, self.between, second, self.after)
+        ids = [token for part in parts for token in part]
+        types = [kind for part, kind in zip(parts, self.type_ids, strict=True) for _ in part]
+        return EncodedPair(ids, types, is_truncated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A tokenised statement. `is_cut`: its text was so long that not all of it was tokenised."""
+
+    question: list[int]
+    answer: list[int]
+    is_cut: bool
+
+    def __len__(self) -> int:
+        return len(self.question) + len(self.answer)
+
+    def fitted(self, n_question: int, n_answer: int) -> list[int]:
+        """Keeps the end of the question, where it usually is asked, and the beginning of the answer."""
+        return self.question[len(self.question) - n_question :] + self.answer[:n_answer]
+
+
+class PairEncoder:
+    """Turns pairs into tokens: "question answer" against "question answer", in at most `max_length` tokens.
+
+    Both answers survive: questions are shortened first, at their beginning; an answer is cut, at its end, only where
+    the two answers alone do not fit, and then keeps at least half the window. Text that spells a special token
+    ("[SEP]") stays text. Safe to use from several threads.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, special_ids: frozenset[int]) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._template = _PairTemplate.of(self._tokenizer)
+        self._tokenizer.encode_special_tokens = True
+        self._special_ids = special_ids
+        self._n_free = max_length - self._template.n_tokens
+        self._max_characters = max_length * _CHARACTERS_PER_TOKEN
+
+    def encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
+        # A statement stands in many pairs of one call; it is tokenised once.
+        statements = list(dict.fromkeys(s for pair in pairs for s in (pair.premise, pair.hypothesis)))
+        sides = dict(zip(statements, self._sides(statements), strict=True))
+        return [self._fit(sides[pair.premise], sides[pair.hypothesis]) for pair in pairs]
+
+    def _sides(self, statements: Sequence[Statement]) -> list[_Side]:
+        shortened = [self._shortened(s) for s in statements]
+        texts = [f"{s.question} {s.answer}" if s.question else s.answer for s in shortened]
+        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        return [
+            self._side(encoding, question=short.question, is_cut=short != full)
+            for encoding, short, full in zip(encodings, shortened, statements, strict=True)
+        ]
+
+    def _shortened(self, statement: Statement) -> Statement:
+        question = statement.question[-self._max_characters :]
+        return Statement(statement.answer[: self._max_characters], question)
+
+    def _side(self, encoding: Any, *, question: str, is_cut: bool) -> _Side:
+        # The two are tokenised as one text, because the space before an answer belongs to its first token in BPE.
+        start = len(question) + 1 if question else 0
+        ends = [end for _, end in encoding.offsets]
+        n_question = next((i for i, end in enumerate(ends) if end > start), len(ends))
+        return _Side(self._as_text(encoding.ids[:n_question]), self._as_text(encoding.ids[n_question:]), is_cut)
+
+    def _as_text(self, ids: list[int]) -> list[int]:
+        # A Unigram vocabulary holds "[SEP]" as an ordinary piece, which `encode_special_tokens` does not prevent.
+        return [token for token in ids if token not in self._special_ids]
+
+    def _fit(self, first: _Side, second: _Side) -> EncodedPair:
+        answers = _shares(self._n_free, len(first.answer), len(second.answer))
+        questions = _shares(self._n_free - sum(answers), len(first.question), len(second.question))
+        fitted = [side.fitted(q, a) for side, q, a in zip((first, second), questions, answers, strict=True)]
+        is_cut = first.is_cut or second.is_cut or sum(map(len, fitted)) < len(first) + len(second)
+        return self._template.join(*fitted, is_truncated=is_cut)
+
+
+def _shares(room: int, first: int, second: int) -> tuple[int, int]:
+    """How many of `room` places two texts get: all they need where both fit, else each at least half, or all of it."""
+    half = room // 2
+    return min(first, max(half, room - second)), min(second, max(half, room - first))
+
+
+class CrossEncoderModel:
+    """The `PairClassifier` behind the batcher. Probabilities are a softmax of the model's logits, taken in float64."""
+
+    def __init__(self, encoder: CrossEncoder, *, name: str, max_length: int, n_threads: int | None = None) -> None:
+        tokenizer, config = _fast_tokenizer(encoder, name), encoder.config
+        self.model = name
+        n_positions: int = getattr(config, "max_position_embeddings", max_length)
+        self.max_length = min(max_length, tokenizer.model_max_length, n_positions)
+        self._labels = LabelOrder.from_config(config.id2label)
+        self._encoder = encoder.eval()
+        self._pad_id = tokenizer.pad_token_id or 0
+        self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
+        self._n_threads = n_threads
+        special_ids = frozenset(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        self._pairs = PairEncoder(tokenizer.backend_tokenizer, max_length=self.max_length, special_ids=special_ids)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        revision: str | None = None,
+        max_length: int = 512,
+        dtype: Dtype = "auto",
+        n_threads: int | None = None,
+        name: str | None = None,
+    ) -> CrossEncoderModel:
+        """Load a folder, without touching the network, or a Hugging Face repository. Blocks for seconds.
+
+        `dtype` "auto" is float32 on a CPU, whatever the checkpoint holds, and the checkpoint's own on a GPU.
+        `n_threads` bounds torch's threads on the thread that calls `predict`; None leaves torch's default. `name` is
+        what callers are shown; by default the folder's name, or the repository's.
+
+        Raises: ValueError when the labels are not those of an NLI model.
+        """
+        is_local = Path(model).is_dir()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        checkpoint_dtype: Any = "float32" if dtype == "auto" and device == "cpu" else dtype
+        encoder = CrossEncoder(
+            str(model),
+            device=device,
+            revision=revision,
+            local_files_only=is_local,
+            model_kwargs={"dtype": checkpoint_dtype},
+        )
+        shown = name or (Path(model).resolve().name if is_local else str(model))
+        return cls(encoder, name=shown, max_length=max_length, n_threads=n_threads)
+
+    def encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
+        return self._pairs.encode(pairs)
+
+    def predict(self, batch: Sequence[EncodedPair]) -> list[Verdict]:
+        """Raises: EntailmentUnavailable when the model yields anything but finite numbers."""
+        if self._n_threads and torch.get_num_threads() != self._n_threads:
+            torch.set_num_threads(self._n_threads)
+        logits = self._logits(batch)
+        if not bool(torch.isfinite(logits).all()):
+            raise EntailmentUnavailable(f"the NLI model {self.model} gave logits that are not finite numbers")
+        rows: list[list[float]] = torch.softmax(logits, dim=-1).tolist()
+        return [self._labels.verdict(p, is_truncated=e.is_truncated) for p, e in zip(rows, batch, strict=True)]
+
+    def _logits(self, batch: Sequence[EncodedPair]) -> torch.Tensor:
+        with torch.inference_mode():
+            features = {k: v.to(self._encoder.device) for k, v in self._features(batch).items()}
+            scores: torch.Tensor = self._encoder(features)["scores"]
+            return scores.double().cpu()
+
+    def _features(self, batch: Sequence[EncodedPair]) -> dict[str, torch.Tensor]:
+        width = max(pair.n_tokens for pair in batch)
+        features = {
+            "input_ids": _padded([pair.ids for pair in batch], width, self._pad_id),
+            "attention_mask": _padded([[1] * pair.n_tokens for pair in batch], width, 0),
+        }
+        if self._has_type_ids:
+            features["token_type_ids"] = _padded([pair.type_ids for pair in batch], width, 0)
+        return features
+
+
+def _padded(rows: Sequence[list[int]], width: int, fill: int) -> torch.Tensor:
+    return torch.tensor([row + [fill] * (width - len(row)) for row in rows], dtype=torch.long)
+
+
+def _fast_tokenizer(encoder: CrossEncoder, name: str) -> Any:
+    tokenizer = encoder.tokenizer
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(f"the NLI model {name} has no tokenizer.json; convert its tokenizer to the fast format")
+    return tokenizer

@@ -1,0 +1,161 @@
+"""A bounded memory of verdicts in front of an `EntailmentModel`, and the counts of one request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+from cachetools import LRUCache
+
+from demur.entailment.base import EntailmentModel
+from demur.errors import EntailmentUnavailable
+from demur.observability.metrics import Metrics
+from demur.types import Pair, Statement, Verdict
+
+_IDENTICAL = Verdict(entailment=1.0, neutral=0.0, contradiction=0.0)
+
+# A pair is remembered by digest: 50,000 pairs are some 15 MB however long their texts, and no text of a user is kept.
+_Key = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Verdicts, and where they came from: `n_model + n_cached + n_identical == len(verdicts)`.
+
+    `n_model` pairs were asked of the model for this call; `n_cached` were remembered, stood in the call already, or
+    were just being asked by another one.
+    """
+
+    verdicts: list[Verdict]
+    n_model: int
+    n_cached: int
+    n_identical: int
+
+
+@dataclass(eq=False, slots=True)
+class _Asking:
+    """One question to the model under way. Neither verdicts nor a failure at the end: it was never put."""
+
+    verdicts: Mapping[_Key, Verdict] = field(default_factory=dict)
+    failure: EntailmentUnavailable | None = None
+    is_done: anyio.Event = field(default_factory=anyio.Event)
+
+
+class PairMemo:
+    """An `EntailmentModel` that asks `inner` for each pair once, while the pair is among the last `max_pairs` used.
+
+    Calls that need the same pair at the same time share one question. When it fails, it fails for each of them and is
+    not remembered; when the call that put it leaves, or found no place, the next one puts it again.
+    """
+
+    def __init__(self, inner: EntailmentModel, metrics: Metrics, *, max_pairs: int = 50_000) -> None:
+        self._inner = inner
+        self._metrics = metrics
+        self._verdicts: LRUCache[_Key, Verdict] = LRUCache(max_pairs)
+        self._asking: dict[_Key, _Asking] = {}
+
+    @property
+    def model(self) -> str:
+        return self._inner.model
+
+    async def label(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        return (await self.label_counted(pairs)).verdicts
+
+    async def label_counted(self, pairs: Sequence[Pair]) -> Labelled:
+        """As `label`, with the counts of this call."""
+        keys = _keys(pairs)
+        asked = dict(zip(keys, pairs, strict=True))
+        known: dict[_Key, Verdict] = {}
+        n_model = 0
+        while missing := [key for key in asked if key not in known]:
+            known |= self._remembered(missing)
+            others = {self._asking[key] for key in missing if key in self._asking}
+            mine = {key: asked[key] for key in missing if key not in known and key not in self._asking}
+            if mine:
+                known |= await self._ask(mine)
+                n_model += len(mine)
+            for asking in others:
+                known |= await self._overhear(asking)
+        return self._counted([known[key] for key in keys], n_model, sum(_is_identical(key) for key in keys))
+
+    async def aclose(self) -> None:
+        self._verdicts.clear()
+        await self._inner.aclose()
+
+    def _remembered(self, keys: Sequence[_Key]) -> dict[_Key, Verdict]:
+        remembered = {key: self._verdicts[key] for key in keys if key in self._verdicts}
+        return remembered | {key: _IDENTICAL for key in keys if _is_identical(key)}
+
+    async def _ask(self, pairs: Mapping[_Key, Pair]) -> Mapping[_Key, Verdict]:
+        asking = _Asking()
+        self._asking |= dict.fromkeys(pairs, asking)
+        try:
+            verdicts = await self._inner.label(list(pairs.values()))
+            asking.verdicts = dict(zip(pairs, verdicts, strict=True))
+            self._verdicts.update(asking.verdicts)
+        except EntailmentUnavailable as failure:
+            asking.failure = failure
+            raise
+        finally:
+            for key in pairs:
+                del self._asking[key]
+            asking.is_done.set()
+        return asking.verdicts
+
+    async def _overhear(self, asking: _Asking) -> Mapping[_Key, Verdict]:
+        await asking.is_done.wait()
+        if asking.failure is not None:
+            raise EntailmentUnavailable(str(asking.failure)) from asking.failure
+        return asking.verdicts
+
+    def _counted(self, verdicts: list[Verdict], n_model: int, n_identical: int) -> Labelled:
+        n_cached = len(verdicts) - n_model - n_identical
+        self._metrics.nli_pairs.labels(source="cache").inc(n_cached)
+        self._metrics.nli_pairs.labels(source="identical").inc(n_identical)
+        return Labelled(verdicts, n_model=n_model, n_cached=n_cached, n_identical=n_identical)
+
+
+class PairTally:
+    """An `EntailmentModel` for one request: labels through the shared memo, and counts what the request used."""
+
+    def __init__(self, memo: PairMemo) -> None:
+        self._memo = memo
+        self.n_model = 0
+        self.n_cached = 0
+        self.n_identical = 0
+        self.n_truncated = 0
+
+    @property
+    def model(self) -> str:
+        return self._memo.model
+
+    async def label(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        labelled = await self._memo.label_counted(pairs)
+        self.n_model += labelled.n_model
+        self.n_cached += labelled.n_cached
+        self.n_identical += labelled.n_identical
+        self.n_truncated += sum(verdict.is_truncated for verdict in labelled.verdicts)
+        return labelled.verdicts
+
+    async def aclose(self) -> None:
+        """Leaves the memo open: other requests share it."""
+
+
+def _keys(pairs: Sequence[Pair]) -> list[_Key]:
+    statements = {s for pair in pairs for s in (pair.premise, pair.hypothesis)}
+    digests = {statement: _digest(statement) for statement in statements}
+    return [(digests[pair.premise], digests[pair.hypothesis]) for pair in pairs]
+
+
+def _digest(statement: Statement) -> bytes:
+    question = statement.question.encode("utf-8", "surrogatepass")
+    # The length in front keeps ("ab", "c") and ("a", "bc") apart.
+    digest = hashlib.blake2b(b"%d:%b" % (len(question), question), digest_size=16)
+    digest.update(statement.answer.encode("utf-8", "surrogatepass"))
+    return digest.digest()
+
+
+def _is_identical(key: _Key) -> bool:
+    return key[0] == key[1]

@@ -1,0 +1,157 @@
+"""A language model in this process, run by transformers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demur.errors import BackendError, DemurError
+from demur.types import Message, Sample, Sampling
+
+if TYPE_CHECKING:
+    from demur.samplers.decoding import Decoder
+
+logger = logging.getLogger(__name__)
+
+_CLOSED = "the language model has been shut down"
+
+
+class LocalSampler:
+    """Draws from a Hugging Face causal language model in this process, on a GPU where there is one.
+
+    One thread owns the model. Requests run one after another in order of arrival, each as one batch of its n + 1
+    answers: so what runs beside a request never changes its numbers, and with them its answers. One that is closed
+    while it waits never starts; one that runs stops before its next forward pass (a pass under way is finished).
+
+    Sample i draws one uniform number per token from a generator seeded with (seed, i). So the same seed gives the same
+    answers, a larger n the same first ones, and different seeds unrelated ones. Logprobs are `raw`: the model's own
+    at T=1, whatever temperature and top-p the sample was drawn with. Of the checkpoint's generation config only the
+    end tokens count; how to sample is the request's to say.
+    """
+
+    def __init__(self, decoder: Decoder, *, model: str, n_threads: int | None = None) -> None:
+        self._decoder: Decoder | None = decoder
+        self._model = model
+        self._is_closed = False
+        self._owner = ThreadPoolExecutor(1, "demur-sampler", initializer=_use_threads, initargs=(n_threads,))
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        *,
+        name: str | None = None,
+        revision: str | None = None,
+        n_threads: int | None = None,
+        local_files_only: bool = False,
+    ) -> LocalSampler:
+        """Load a model folder or a Hub name; blocks for as long as that takes.
+
+        `name` is shown to callers, by default the folder's own or the Hub name. `n_threads` are the CPU threads of a
+        forward pass, to be shared with other models in the process; None leaves it to torch.
+
+        Raises: BackendError.
+        """
+        try:
+            from demur.samplers.decoding import Decoder
+        except ImportError as error:
+            raise BackendError(f"the local sampler lacks a package ({error}): pip install 'demur[local]'") from error
+        decoder = Decoder.load(model, revision=revision, local_files_only=local_files_only)
+        folder = Path(model)
+        return cls(decoder, model=name or (folder.resolve().name if folder.is_dir() else model), n_threads=n_threads)
+
+    @property
+    def model(self) -> str:
+        return self._model
+
+    async def sample(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Sample, None]:
+        if self._is_closed:
+            raise BackendError(_CLOSED)
+        arrivals = _Arrivals()
+        drawing = self._owner.submit(self._draw, tuple(messages), sampling, arrivals)
+        drawing.add_done_callback(arrivals.end)
+        try:
+            while (sample := await arrivals.get()) is not None:
+                yield sample
+            if drawing.cancelled():
+                raise BackendError(_CLOSED)
+            drawing.result()
+        finally:
+            arrivals.refuse()
+            drawing.cancel()
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        self._owner.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._owner.shutdown)
+        self._decoder = None
+
+    def _draw(self, messages: tuple[Message, ...], sampling: Sampling, arrivals: _Arrivals) -> None:
+        """In the owner thread. A failure is the request's only if it comes before the first answer."""
+        n_drawn = 0
+        try:
+            for sample in self._open_decoder().draw(messages, sampling, lambda: self._is_closed or arrivals.is_refused):
+                arrivals.put(sample)
+                n_drawn += 1
+            if n_drawn == 0 and self._is_closed:
+                raise BackendError(_CLOSED)
+        except Exception as error:
+            if n_drawn == 0:
+                raise _translate(error) from error
+            logger.warning("a request kept %d of %d answers: %s", n_drawn, sampling.n + 1, error, exc_info=error)
+
+    def _open_decoder(self) -> Decoder:
+        if self._decoder is None:
+            raise BackendError(_CLOSED)
+        return self._decoder
+
+
+class _Arrivals:
+    """Samples on their way from the owner thread to the event loop that was running when this was made."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Sample | None] = asyncio.Queue()
+        self._refused = threading.Event()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nobody waits any longer."""
+        return self._refused.is_set()
+
+    def refuse(self) -> None:
+        self._refused.set()
+
+    def put(self, sample: Sample | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, sample)
+        except RuntimeError:  # the loop was closed, and its waiters with it
+            self.refuse()
+
+    def end(self, _: Future[None]) -> None:
+        self.put(None)
+
+    async def get(self) -> Sample | None:
+        """The next sample, or None at the end."""
+        return await self._queue.get()
+
+
+def _use_threads(n_threads: int | None) -> None:
+    """torch keeps the number per thread, so it is set in the one that owns the model."""
+    import torch
+
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+
+
+def _translate(error: Exception) -> DemurError:
+    if isinstance(error, DemurError):
+        return error
+    if type(error).__name__ == "OutOfMemoryError":
+        return BackendError("the language model ran out of GPU memory; lower sampling.n, max_tokens or the prompt")
+    return BackendError(f"the language model failed ({type(error).__name__}: {error})")

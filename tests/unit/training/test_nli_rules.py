@@ -1,0 +1,125 @@
+"""The rules that make training pairs must not lie: a wrong label is learned as gladly as a right one."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.nli_model import quantities, variations, words
+from training.nli_model.judged import answer_pairs, plain_references, reference_pairs
+from training.nli_model.pairs import Judged, Label, is_held_out, normalized
+from training.nli_model.quantities import Date
+
+SEEDS = [
+    variations.Seed("who wrote the book", "Ada Lovelace", "person"),
+    variations.Seed("who won the race", "Hugo Grieg", "person"),
+    variations.Seed("what is the metal", "copper", "thing"),
+    variations.Seed("what is the tool", "hammer", "thing"),
+    variations.Seed("where is the bridge", "Prague", "place"),
+    variations.Seed("where is the tower", "Cairo", "place"),
+]
+
+
+def judged(answer: str, *, right: bool, question: str = "where is it", reference: str = "Paris") -> Judged:
+    return Judged(question, (reference,), answer, right)
+
+
+@pytest.mark.parametrize(
+    ("number", "in_words"),
+    [
+        (0, "zero"),
+        (12, "twelve"),
+        (99, "ninety-nine"),
+        (206, "two hundred and six"),
+        (1000, "one thousand"),
+        (1_500_000, "one million five hundred thousand"),
+    ],
+)
+def test_numbers_in_words(number: int, in_words: str) -> None:
+    """English words, with a hyphen in the tens and "and" before them."""
+    assert quantities.in_words(number) == in_words
+
+
+def test_a_round_number_is_spelled_with_its_scale() -> None:
+    """1,500,000 is also 1.5 million."""
+    assert {"1500000", "1,500,000", "1.5 million"} <= set(quantities.number_spellings(1_500_000))
+
+
+@given(st.integers(1, 10**8), st.integers(0, 1000))
+def test_a_near_number_is_another_number(number: int, seed: int) -> None:
+    """Whatever digit is changed, the result never is the same number: it is labelled a contradiction."""
+    assert quantities.near_number(number, Random(seed)) != number
+
+
+@given(st.integers(0, 1000), st.integers(1, 3))
+def test_a_near_date_contradicts(seed: int, precision: int) -> None:
+    """A date changed in one stated part entails the first in neither direction."""
+    date = quantities.random_date(Random(seed), precision)
+    near = quantities.near_date(date, Random(seed))
+    assert not date.entails(near)
+    assert not near.entails(date)
+
+
+def test_a_more_precise_date_entails_the_less_precise_only() -> None:
+    """1 October 1998 entails October 1998 and 1998; 1998 does not entail the day."""
+    day, month, year = Date(1998, 10, 1), Date(1998, 10), Date(1998)
+    assert day.entails(month)
+    assert month.entails(year)
+    assert not year.entails(day)
+
+
+def test_siblings_never_share_a_word() -> None:
+    """Real Madrid and Madrid may be one answer, so a wrong sibling shares no word with the right one."""
+    for pair in variations.sibling_pairs(SEEDS, Random(0), rounds=5):
+        assert pair.label is Label.CONTRADICTION
+        assert pair.premise != pair.hypothesis
+
+
+def test_a_family_member_is_listed_once() -> None:
+    """Two members of a family are labelled as different, so no member may stand twice."""
+    for question, members in words.FAMILIES.items():
+        assert len({normalized(m) for m in members}) == len(members), question
+
+
+def test_a_question_becomes_a_statement() -> None:
+    """The answer takes the place of the question word where the form allows it."""
+    assert variations.statements("who sang the song?", "Ann") == ["Ann sang the song.", "It was Ann who sang the song."]
+    assert "The capital of France is Paris." in variations.statements("What is the capital of France?", "Paris")
+    assert variations.statements("why is the sky blue", "scattering") == []
+
+
+def test_a_wrong_answer_is_not_entailment_and_never_called_a_contradiction() -> None:
+    """The judges said "not the same": the class between contradiction and neutral stays open."""
+    pairs = list(reference_pairs([judged("Lyon", right=False)], Random(1)))
+    assert {p.label for p in pairs} == {Label.NOT_ENTAILMENT}
+
+
+def test_a_right_answer_entails_the_reference_but_is_not_entailed_with_an_extra_figure() -> None:
+    """ "1992" does not entail "30 June 1992", though a person takes the second for right."""
+    rows = [judged("30 June 1992", right=True, reference="1992")]
+    pairs = [p for seed in range(20) for p in reference_pairs(rows, Random(seed))]
+    assert {(p.premise, p.label) for p in pairs} == {("where is it 30 June 1992", Label.ENTAILMENT)}
+
+
+def test_two_right_answers_entail_each_other_and_two_wrong_ones_are_left_out() -> None:
+    """Nothing is known of two wrong answers: they may be the same mistake or two."""
+    rows = [judged("Paris", right=True), judged("It is Paris.", right=True), judged("Lyon", right=False)]
+    rows.append(judged("Nice", right=False))
+    pairs = {(p.premise, p.hypothesis): p.label for p in answer_pairs(rows, Random(0), per_class=20)}
+    assert pairs["where is it Paris", "where is it It is Paris."] is Label.ENTAILMENT
+    assert pairs["where is it Lyon", "where is it Paris"] is Label.NOT_ENTAILMENT
+    assert ("where is it Lyon", "where is it Nice") not in pairs
+
+
+def test_all_answers_to_a_question_fall_on_one_side_of_the_split() -> None:
+    """The side depends on the normalised question alone, and about an eighth of the questions are held out."""
+    assert is_held_out("Who is it?") == is_held_out("who is it")
+    held = sum(is_held_out(f"question number {i}") for i in range(2000))
+    assert 180 <= held <= 300
+
+
+def test_odd_aliases_are_not_taken_for_references() -> None:
+    """Aliases in other scripts or with brackets would teach nothing; the first stands if no other is left."""
+    assert plain_references(["Duck", "Quack (sound)", "duck", "鴨"]) == ["duck"]
+    assert plain_references(["鴨"]) == ["鴨"]
