@@ -46,7 +46,10 @@ QUESTIONS = [
     *(f"What is the capital of {c}?" for c in ("France", "Japan", "Bhutan", "Chad", "Peru", "Kenya", "Laos", "Malta")),
     *(f"What is the currency of {c}?" for c in ("Peru", "India", "Ghana", "Chile", "Japan", "Nepal", "Samoa", "Iraq")),
     *(f"Who wrote {b}?" for b in ("Hamlet", "Don Quixote", "Emma", "Ulysses", "Walden", "Dracula", "Candide", "Faust")),
-    *(f"What is the chemical symbol for {e}?" for e in ("gold", "tin", "iron", "lead", "zinc", "argon", "boron", "neon")),
+    *(
+        f"What is the chemical symbol for {e}?"
+        for e in ("gold", "tin", "iron", "lead", "zinc", "argon", "boron", "neon")
+    ),
     *("How do I boil an egg?", "Who will win the next election?", "Why is the sky blue?", "What should I cook today?"),
 ]
 
@@ -91,7 +94,7 @@ def serving(sampler: Sampler, entailment: EntailmentModel) -> Iterator[str]:
     thread.start()
     while not server.started:
         sleep(0.01)
-    yield "http://127.0.0.1:%d" % server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from demur.entailment.base import EntailmentModel
-from demur.normalisation import AnswerKey, answer_keys, certainly_different
+from demur.normalisation.answer_keys import AnswerKey, answer_keys, certainly_different
 from demur.types import Clustering, Pair, Statement, Verdict
 
 Rule = Literal["strict", "relaxed"]
@@ -76,28 +76,24 @@ class Clusterer:
         """
         keys = answer_keys(answers)
         groups = _groups(answers, keys)
-        heads: list[Group] = []
-        rounds: list[_Matches] = []
-        head_of: dict[AnswerKey, AnswerKey] = {}
+        found: dict[Group, _Matches] = {}
         remaining = groups
         while remaining:
             head, *others = remaining
-            found = await self._matching(head, others, question)
-            head_of |= {group.key: head.key for group in (head, *found.groups)}
-            remaining = [group for group in others if group.key not in head_of]
-            heads.append(head)
-            rounds.append(found)
+            found[head] = await self._matching(head, others, question)
+            remaining = [group for group in others if group not in found[head].groups]
+        head_of = {group.key: head for head, matches in found.items() for group in (head, *matches.groups)}
         clustering = _numbered([head_of[key] for key in keys])
         id_of = {head_of[key]: semantic_id for key, semantic_id in zip(keys, clustering.semantic_ids, strict=True)}
         return Clustered(
             clustering=clustering,
             answers=tuple(answers),
             question=question,
-            heads=tuple(heads),
-            head_ids=tuple(id_of[head.key] for head in heads),
-            n_pairs=sum(found.n_pairs for found in rounds),
+            heads=tuple(found),
+            head_ids=tuple(id_of[head] for head in found),
+            n_pairs=sum(matches.n_pairs for matches in found.values()),
             n_merged_free=len(answers) - len(groups),
-            is_truncated=any(found.is_truncated for found in rounds),
+            is_truncated=any(matches.is_truncated for matches in found.values()),
         )
 
     async def place(self, answer: str, clustered: Clustered) -> int | None:
@@ -107,13 +103,12 @@ class Clusterer:
 
         Raises: EntailmentUnavailable.
         """
-        known = place_exactly(answer, clustered.answers, clustered.clustering)
+        *keys, key = answer_keys([*clustered.answers, answer])
+        known = _id_of(key, keys, clustered.clustering)
         if known is not None:
             return known
-        group = Group(answer_keys([*clustered.answers, answer])[-1], answer, 1)
-        found = await self._matching(group, clustered.heads, clustered.question)
-        first = next((head for head in clustered.heads if head in found.groups), None)
-        return None if first is None else clustered.head_ids[clustered.heads.index(first)]
+        found = await self._matching(Group(key, answer, 1), clustered.heads, clustered.question)
+        return clustered.head_ids[clustered.heads.index(found.groups[0])] if found.groups else None
 
     async def _matching(self, one: Group, others: Sequence[Group], question: str) -> _Matches:
         """Those of `others` that mean the same as `one`; the reverse direction is asked only where it still matters."""
@@ -145,6 +140,10 @@ def exact_match(answers: Sequence[str]) -> Clustering:
 def place_exactly(answer: str, answers: Sequence[str], clustering: Clustering) -> int | None:
     """Semantic id of one more answer, found without a model; None where no answer is known to mean the same."""
     *keys, key = answer_keys([*answers, answer])
+    return _id_of(key, keys, clustering)
+
+
+def _id_of(key: AnswerKey, keys: Sequence[AnswerKey], clustering: Clustering) -> int | None:
     same = {id_ for known, id_ in zip(keys, clustering.semantic_ids, strict=True) if known == key}
     return same.pop() if len(same) == 1 else None
 

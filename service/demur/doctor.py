@@ -75,7 +75,7 @@ async def _entailment_model(settings: Settings) -> list[Finding]:
     except DemurError as error:
         return [Finding("failed", "NLI model", str(error))]
     if same.label != "entailment" or different.label == "entailment":
-        text = f"{model.model} says that 'Paris.' and 'It is Paris.' are {same.label}, 'Paris.' and 'Lyon.' {different.label}"
+        text = f"{model.model} finds {same.label} in 'It is Paris.' and {different.label} in 'Lyon.', given 'Paris.'"
         return [Finding("failed", "NLI model", text + "; check its id2label")]
     took = f"loaded in {loaded - started:.1f} s, tells 'Paris' from 'Lyon'"
     return [Finding("ok", "NLI model", f"{model.model}: {took}")]

@@ -39,8 +39,11 @@ def _passes_heuristic(signals: Signals) -> bool:
 
 
 def _is_ungrounded(signals: Signals, policy: Policy) -> bool:
-    if policy.groundedness_min is None or signals.groundedness is None:
+    """Where grounding is demanded and could not be measured, it is not given: an unread passage supports nothing."""
+    if policy.groundedness_min is None:
         return False
+    if signals.groundedness is None:
+        return signals.is_grounding_unknown
     return not signals.groundedness >= policy.groundedness_min
 
 

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from demur.api.responses import AnswerResponse, ClusterOut
+from demur.api.responses import AnswerResponse, ClusterOut, TimingsOut
 from demur.types import Action, Reason
 
 _STYLE = {Action.ANSWER: ("✔", "bold green"), Action.RETRIEVE: ("⌕", "bold yellow"), Action.ABSTAIN: ("✘", "bold red")}
@@ -81,12 +81,13 @@ def _signals(response: AnswerResponse) -> Table:
     if response.nli and response.timings:
         asked = f"{response.nli.pairs} pairs by {escape(response.nli.model or 'exact match')}"
         table.add_row("entailment", asked)
-        table.add_row(
-            "time",
-            f"{response.timings.total_s:.2f} s (generate {response.timings.generate_s:.2f}, NLI {response.timings.nli_s:.2f})",
-        )
+        table.add_row("time", _time(response.timings))
     table.add_row("degraded", ", ".join(d.value for d in response.degraded) or "nothing")
     return table
+
+
+def _time(timings: TimingsOut) -> str:
+    return f"{timings.total_s:.2f} s (generate {timings.generate_s:.2f}, NLI {timings.nli_s:.2f})"
 
 
 def _number(value: float | None, unit: str = "") -> str:

@@ -277,7 +277,8 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Everything the policy may look at."""
+    """Everything the policy may look at. `groundedness` is None without passages, and where it could not be measured
+    (`is_grounding_unknown`)."""
 
     n_samples: int
     confidence: float
@@ -285,6 +286,7 @@ class Signals:
     is_non_answer: bool
     greedy_agrees: bool
     groundedness: float | None = None
+    is_grounding_unknown: bool = False
     contradicts_context: bool = False
     deadline_reached: bool = False
 

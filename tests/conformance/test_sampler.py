@@ -6,28 +6,34 @@ import asyncio
 import math
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
+from tests.conformance.samplers import (
+    FRANCE,
+    PERU,
+    Reference,
+    distribution,
+    draw,
+    draw_sorted,
+    forward_passes,
+    prompt_of,
+    scripted_sampler,
+    until,
+)
 from tests.conformance.tiny_checkpoint import build_checkpoint
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 import demur
 from demur.errors import BackendError, ContextLengthExceeded
 from demur.samplers.base import Sampler
 from demur.samplers.local import LocalSampler
-from demur.samplers.scripted import ScriptedAnswer, ScriptedSampler
-from demur.types import Message, Sample, Sampling
+from demur.types import Message, Sampling
 
 pytestmark = pytest.mark.anyio
 
-FRANCE = [Message("user", "What is the capital of France?")]
-PERU = [Message("system", "Answer in one word."), Message("user", "What is the capital of Peru?")]
 BUNDLED = Path(demur.__file__).parent / "bundled" / "facts"
 LOCAL = ["tiny", "bundled"]
 
@@ -47,7 +53,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def load(folders: dict[str, Path]) -> Callable[[str], Sampler]:
     def build(kind: str) -> Sampler:
         if kind == "scripted":
-            return _scripted()
+            return scripted_sampler()
         if not folders[kind].joinpath("config.json").is_file():
             pytest.skip(f"the {kind} model is not there")
         return LocalSampler.load(str(folders[kind]), n_threads=1, local_files_only=True)
@@ -62,66 +68,10 @@ async def sampler(request: pytest.FixtureRequest, load: Callable[[str], Sampler]
     await built.aclose()
 
 
-def _scripted() -> ScriptedSampler:
-    paris = ScriptedAnswer("It is Paris, of course.", token_logprobs=(-0.5, -0.1, -0.2, -2.0, -0.4))
-    late = replace(paris, delay_seconds=0.05)
-    return ScriptedSampler(
-        {FRANCE[0].content: [paris, late, ScriptedAnswer("Paris"), "Lyon"], PERU[1].content: ["Lima", "Cusco is it"]},
-        context_length=4096,
-    )
-
-
 every_sampler = pytest.mark.parametrize("sampler", ["scripted", *LOCAL], indirect=True)
 every_local_sampler = pytest.mark.parametrize("sampler", LOCAL, indirect=True)
 tiny_sampler = pytest.mark.parametrize("sampler", ["tiny"], indirect=True)
 endless_sampler = pytest.mark.parametrize("sampler", ["endless"], indirect=True)
-
-
-async def draw(sampler: Sampler, messages: list[Message], sampling: Sampling) -> list[Sample]:
-    return [sample async for sample in sampler.sample(messages, sampling)]
-
-
-async def draw_sorted(sampler: Sampler, messages: list[Message], sampling: Sampling) -> list[Sample]:
-    """The greedy answer, then sample 0 ... n-1."""
-    return sorted(await draw(sampler, messages, sampling), key=lambda s: (not s.is_greedy, s.index))
-
-
-@dataclass
-class ForwardPasses:
-    """Forward passes of any language model in this process: the shape of the token ids, and the thread."""
-
-    shapes: list[tuple[int, int]] = field(default_factory=list)
-    threads: set[int] = field(default_factory=set)
-
-    @property
-    def n_prompts(self) -> int:
-        return sum(length > 1 for _, length in self.shapes)
-
-
-@contextmanager
-def forward_passes() -> Iterator[ForwardPasses]:
-    seen = ForwardPasses()
-
-    def note(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        rows, length = kwargs["input_ids"].shape
-        seen.shapes.append((rows, length))
-        seen.threads.add(threading.get_ident())
-
-    original = LlamaForCausalLM.__call__
-
-    def call(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-        note(self, args, kwargs)
-        return original(self, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LlamaForCausalLM, "__call__", call)
-        yield seen
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - it watches a thread, which sets no event
-            await asyncio.sleep(0.001)
 
 
 # --- every sampler ---------------------------------------------------------------------------------------------------
@@ -248,39 +198,6 @@ async def test_a_closed_sampler_refuses(sampler: Sampler) -> None:
 # --- the local sampler: numbers --------------------------------------------------------------------------------------
 
 
-@dataclass
-class Reference:
-    """The same checkpoint, asked without any cache or batch."""
-
-    model: Any
-    tokenizer: Any
-
-    @classmethod
-    def load(cls, folder: Path) -> Reference:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-        return cls(model, AutoTokenizer.from_pretrained(folder, local_files_only=True))
-
-    def prompt_ids(self, messages: list[Message]) -> list[int]:
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        return list(self.tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"])
-
-    def logits(self, ids: list[int]) -> torch.Tensor:
-        """Of the token after each of `ids`."""
-        with torch.inference_mode():
-            return self.model(input_ids=torch.tensor([ids])).logits[0]
-
-    def logprobs(self, messages: list[Message], tokens: tuple[str, ...]) -> list[float]:
-        prompt, drawn = self.prompt_ids(messages), self.tokenizer.convert_tokens_to_ids(list(tokens))
-        after = self.logits(prompt + drawn)[len(prompt) - 1 : -1].double().log_softmax(-1)
-        return [after[i, token].item() for i, token in enumerate(drawn)]
-
-    def greedy_ids(self, messages: list[Message], n_tokens: int) -> list[int]:
-        ids = self.prompt_ids(messages)
-        for _ in range(n_tokens):
-            ids.append(int(self.logits(ids)[-1].argmax()))
-        return ids[-n_tokens:]
-
-
 @pytest.fixture
 def reference(sampler: Sampler, folders: dict[str, Path]) -> Reference:
     return Reference.load(folders["bundled"] if sampler.model == BUNDLED.name else folders[sampler.model])
@@ -347,7 +264,7 @@ async def test_tokens_are_as_frequent_as_they_are_probable(
     drawn = Counter(
         reference.tokenizer.convert_tokens_to_ids([(s.tokens or ("",))[0] for s in samples if not s.is_greedy])
     )
-    expected = _distribution(reference.logits(reference.prompt_ids(FRANCE))[-1], sampling)
+    expected = distribution(reference.logits(reference.prompt_ids(FRANCE))[-1], sampling)
     assert set(drawn) <= set(expected)
     common = {token for token, p in expected.items() if n * p >= 5}
     rare = (sum(drawn[t] for t in set(expected) - common), n * sum(expected[t] for t in set(expected) - common))
@@ -358,35 +275,16 @@ async def test_tokens_are_as_frequent_as_they_are_probable(
     assert chi_square < freedom + 5 * math.sqrt(2 * freedom)
 
 
-def _distribution(logits: torch.Tensor, sampling: Sampling) -> dict[int, float]:
-    """Softmax at the temperature, cut to the likeliest tokens that together reach top_p; in plain Python."""
-    weights = {i: math.exp((x - logits.max().item()) / sampling.temperature) for i, x in enumerate(logits.tolist())}
-    ranked = sorted(((w / sum(weights.values()), i) for i, w in weights.items()), reverse=True)
-    nucleus: dict[int, float] = {}
-    for probability, token in ranked:
-        if sum(nucleus.values()) < sampling.top_p:
-            nucleus[token] = probability
-    return {token: p / sum(nucleus.values()) for token, p in nucleus.items()}
-
-
 @every_local_sampler
 async def test_max_tokens_is_lowered_to_the_room_that_is_left(sampler: Sampler, reference: Reference) -> None:
     """A prompt of `limit - 1` tokens gets one token, whatever max_tokens says; one of `limit` is refused."""
     limit = reference.model.config.max_position_embeddings
-    longest = _prompt_of(reference, limit - 1)
+    longest = prompt_of(reference, limit - 1)
     samples = await draw(sampler, longest, Sampling(n=2, max_tokens=256))
     assert {s.n_completion_tokens for s in samples} == {1}
     assert {s.n_prompt_tokens for s in samples} == {limit - 1}
     with pytest.raises(ContextLengthExceeded):
-        await draw(sampler, _prompt_of(reference, limit), Sampling(n=2))
-
-
-def _prompt_of(reference: Reference, n_tokens: int) -> list[Message]:
-    """Grown by one character at a time, as no tokenizer says beforehand how long a text will be."""
-    text = "x 1" * (n_tokens // 4)
-    while (missing := n_tokens - len(reference.prompt_ids([Message("user", text)]))) > 0:
-        text += " 1"[:missing]
-    return [Message("user", text)]
+        await draw(sampler, prompt_of(reference, limit), Sampling(n=2))
 
 
 # --- the local sampler: work ------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def serving(
     thread.start()
     try:
         wait_for(lambda: server.started, "the server to listen")
-        url = "http://127.0.0.1:%d" % server.servers[0].sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         with httpx2.Client(base_url=url, timeout=30) as client:
             yield Service(url, sampler, client, app)
     finally:

@@ -286,3 +286,11 @@ def test_without_nli_answers_are_compared_exactly() -> None:
     assert "nli_unavailable" in body["degraded"]
     assert body["groundedness"] is None
     assert [c["size"] for c in body["clusters"]] == [4, 2]
+
+
+def test_grounding_that_is_demanded_and_not_measured_is_not_given() -> None:
+    """`groundedness_min` with a dead NLI model: unanimous samples are not answered on unread passages."""
+    with serving(lambda question, _: ["Paris"], entailment=Broken()) as service:
+        policy = {"groundedness_min": 0.5}
+        assert service.ask(context=[{"text": "x"}], policy=policy).json()["reason"] == "insufficient_context"
+        assert service.ask(policy=policy).json()["decision"] == "answer"

@@ -11,6 +11,6 @@ import pytest
 @pytest.mark.parametrize("module", ["demur.app", "demur.cli", "demur.server"])
 def test_the_service_imports_without_a_model_library(module: str) -> None:
     """torch, transformers and vllm come in only where a model is built, so that the base install needs none."""
-    code = f"import sys, {module}; print(*sorted({{'torch', 'transformers', 'vllm', 'sentence_transformers'}} & set(sys.modules)))"
+    code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    assert not {"torch", "transformers", "vllm", "sentence_transformers"} & set(done.stdout.split())

@@ -1,4 +1,4 @@
-"""What wraps every request: an id, a bounded body, a count, a line in the log. Plain ASGI: it never buffers a response."""
+"""What wraps every request: an id, a bounded body, a count, a line in the log. Plain ASGI: no response is buffered."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ async def draw(sampler: Sampler, messages: Sequence[Message], sampling: Sampling
     with anyio.move_on_after(seconds) as scope:
         async with aclosing(sampler.sample(messages, sampling)) as answers:
             async for sample in answers:
-                arrived.append(sample)
+                arrived.append(sample)  # noqa: PERF401 - a comprehension would lose them all at the deadline
     samples = sorted((s for s in arrived if not s.is_greedy), key=lambda s: s.index)
     greedy = next((s for s in arrived if s.is_greedy), None)
     return Draw(tuple(samples), greedy, sampling.n, scope.cancelled_caught)

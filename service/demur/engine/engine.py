@@ -142,7 +142,7 @@ class Engine:
         tokens = token_confidence(drawn.greedy or choice.sample)
         degraded = reservations(drawn, evidence.judge, tokens)
         _refuse_if_strict(question, degraded)
-        signals = _signals(evidence, uncertainty.agreement)
+        signals = _signals(question, evidence, uncertainty.agreement)
         decision = decide(signals, question.policy, question.retrieval)
         now = datetime.now(UTC)
         return Answer(
@@ -179,7 +179,7 @@ async def _judged(question: Question, drawn: Draw, judge: Judge, clock: _Clock) 
     return _Evidence(drawn, meanings, choice, grounds, judge)
 
 
-def _signals(evidence: _Evidence, agreement: float) -> Signals:
+def _signals(question: Question, evidence: _Evidence, agreement: float) -> Signals:
     """Without a calibrated profile, confidence is agreement."""
     grounds = evidence.grounds
     return Signals(
@@ -189,6 +189,7 @@ def _signals(evidence: _Evidence, agreement: float) -> Signals:
         is_non_answer=gives_no_answer(evidence.choice.sample),
         greedy_agrees=evidence.meanings.greedy_id == evidence.choice.heaviest_id,
         groundedness=grounds.score if grounds else None,
+        is_grounding_unknown=grounds is None and bool(question.context),
         contradicts_context=grounds.contradicts if grounds else False,
         deadline_reached=evidence.drawn.deadline_reached,
     )

@@ -1,4 +1,4 @@
-"""Which samples mean the same, and do the passages support the answer? By an NLI model, or by exact match without one."""
+"""Which samples mean the same, and do the passages support the answer? By an NLI model, or without one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Meanings:
 class Judge:
     """Judges one request. Without an NLI model, or when it fails or runs out of time, it falls back and remembers that.
 
-    `n_pairs` were asked of the model, `n_pairs_cached` remembered; `is_truncated`: some text was too long for the model;
+    `n_pairs` were asked of the model, `n_pairs_cached` remembered; `is_truncated`: some text was too long for it;
     `has_fallen_back`: exact match stood in for it; `ran_out_of_time`: for want of time.
     """
 

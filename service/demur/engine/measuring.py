@@ -17,7 +17,7 @@ from demur.estimators.semantic_entropy import (
     semantic_entropy_normalized,
     semantic_entropy_weighted,
 )
-from demur.non_answers import is_non_answer
+from demur.normalisation.non_answers import is_non_answer, refusal_fraction
 from demur.types import Cluster, Clustering, Degradation, Sample, Sampling, TokenConfidence, Uncertainty
 
 LONG_ANSWER_WORDS = 40
@@ -34,7 +34,7 @@ def measure(samples: Sequence[Sample], clustering: Clustering, choice: Choice, s
         num_clusters=clustering.n_clusters,
         agreement=agreement(clustering, choice.semantic_id),
         sample_coverage=sample_coverage(clustering),
-        refusal_fraction=sum(is_non_answer(s.text) for s in samples) / len(samples),
+        refusal_fraction=refusal_fraction([s.text for s in samples]),
     )
 
 

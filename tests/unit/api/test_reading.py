@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from demur.api.reading import read_json
-from demur.errors import MalformedJSON
 from hypothesis import given
 from hypothesis import strategies as st
+
+from demur.api.reading import read_json
+from demur.errors import MalformedJSON
 
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

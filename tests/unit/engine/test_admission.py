@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
+
 from demur.engine.admission import Admission
 from demur.errors import Draining, Overloaded
 from demur.observability.metrics import Metrics

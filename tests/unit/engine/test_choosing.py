@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from demur.engine.choosing import choose, heaviest_cluster, representative
-from demur.types import Clustering, Sample
 from hypothesis import given
 from hypothesis import strategies as st
+
+from demur.engine.choosing import choose, heaviest_cluster, representative
+from demur.types import Clustering, Sample
 
 
 def samples(*texts: str) -> list[Sample]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from demur.engine.prompting import PromptTemplate
-from demur.types import Message, Passage, Question
 from hypothesis import given
 from hypothesis import strategies as st
+
+from demur.engine.prompting import PromptTemplate
+from demur.types import Message, Passage, Question
 
 
 def asked(text: str, *passages: Passage) -> Question:

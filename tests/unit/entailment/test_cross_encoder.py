@@ -174,6 +174,13 @@ def test_a_question_of_megabytes_is_not_tokenised_whole() -> None:
     assert "is the capital ? paris" in _text(encoded.ids)
 
 
+def test_text_that_was_never_tokenised_counts_as_cut() -> None:
+    """What is left of the question is blank and fits, but "paris" was in it."""
+    (encoded,) = _encoder(32).encode([pair("is", "the", "paris" + " " * 10_000)])
+    assert _text(encoded.ids) == "[CLS] is [SEP] the [SEP]"
+    assert encoded.is_truncated
+
+
 # -- what of a checkpoint is believed ----------------------------------------------------------------------------------
 
 

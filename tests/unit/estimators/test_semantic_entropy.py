@@ -161,7 +161,7 @@ def test_rao_entropy_equals_the_reference_at_any_level(shift: float) -> None:
 
 def test_a_string_counts_once_however_often_it_was_drawn() -> None:
     """Truth .8 and .2, drawn 8 and 2 times; weighting draws by probability as well would give .2237."""
-    samples = [sample("yes", math.log(0.8))] * 8 + [sample("no", math.log(0.2))] * 2
+    samples = [sample(text, math.log(p)) for text, p, n in (("yes", 0.8, 8), ("no", 0.2, 2)) for _ in range(n)]
     clustering = of_counts(8, 2)
     assert semantic_entropy_weighted(clustering, samples) == pytest.approx(0.5004024235, abs=1e-10)
     assert cluster_masses(clustering, samples) == pytest.approx((0.8, 0.2))
@@ -169,7 +169,7 @@ def test_a_string_counts_once_however_often_it_was_drawn() -> None:
 
 def test_ten_equal_samples_have_no_entropy() -> None:
     """lm-polygraph sums p = .9 ten times, and gives -2.197."""
-    samples = [sample("yes", math.log(0.9))] * 10
+    samples = [sample("yes", math.log(0.9)) for _ in range(10)]
     assert semantic_entropy_weighted(of_counts(10), samples) == 0
     assert cluster_masses(of_counts(10), samples) == (1.0,)
 

@@ -55,12 +55,12 @@ async def test_answers_may_be_computed() -> None:
 
 async def test_answers_arrive_after_their_delay() -> None:
     """Delays run beside each other, from the moment of the request."""
-    slow, quick = ScriptedAnswer("slow", delay_seconds=0.06), ScriptedAnswer("quick", delay_seconds=0.03)
+    slow, quick = ScriptedAnswer("slow", delay_seconds=0.2), ScriptedAnswer("quick", delay_seconds=0.1)
     loop = asyncio.get_running_loop()
     begun = loop.time()
     samples = await draw(scripted("now", slow, quick, slow), Sampling(n=3))
     assert [s.text for s in samples] == ["now", "quick", "slow", "slow"]
-    assert 0.055 < loop.time() - begun < 0.12
+    assert 0.19 < loop.time() - begun < 0.4  # one after another would take 0.5
 
 
 async def test_a_failing_draw_is_dropped() -> None:

@@ -4,7 +4,6 @@ import json
 from itertools import groupby
 
 import pytest
-
 from training.nli_model.export import MODEL_FOLDER
 from training.nli_model.judge import Judge
 from training.nli_model.probes import PASSAGE_PROBES, PROBES

@@ -5,7 +5,6 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from training.nli_model import quantities, variations, words
 from training.nli_model.judged import answer_pairs, plain_references, reference_pairs
 from training.nli_model.pairs import Judged, Label, is_held_out, normalized

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.numbers import format_number, may_be_rounded, parse_number
+from demur.normalisation.numbers import format_number, may_be_rounded, parse_number
 
 READ = {
     "0": 0,

@@ -64,11 +64,17 @@ def may_be_rounded(a: Fraction, b: Fraction) -> bool:
 
     Whole numbers below 10,000 are taken as exact (1990 is not a rounded 1988), and so is a single digit.
     """
+    if _is_exact(a) and _is_exact(b):
+        return False
     coarse, fine = sorted((a, b), key=_significant_digits)
     n_digits = _significant_digits(coarse)
-    if not 2 <= n_digits < _ENDLESS or (coarse.denominator == 1 and abs(coarse) < 10_000):
+    if not 2 <= n_digits < _ENDLESS or _is_exact(coarse):
         return False
     return _is_rounded(coarse, fine)
+
+
+def _is_exact(number: Fraction) -> bool:
+    return number.denominator == 1 and abs(number) < 10_000
 
 
 def _is_rounded(coarse: Fraction, fine: Fraction) -> bool:

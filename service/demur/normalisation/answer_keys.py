@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
-from demur.dates import CalendarDate, parse_date
-from demur.non_answers import is_non_answer
-from demur.numbers import format_number
-from demur.quantities import Quantity, parse_quantity, surely_different
+from demur.normalisation.dates import CalendarDate, parse_date
+from demur.normalisation.non_answers import is_non_answer
+from demur.normalisation.numbers import format_number
+from demur.normalisation.quantities import Quantity, parse_quantity, surely_different
 
 Kind = Literal["non_answer", "number", "date", "text"]
 
@@ -35,14 +35,14 @@ _MILLI_OR_MEGA = re.compile(r"[\d.,]+ ?[mM][A-Za-z]{1,2}", re.ASCII)
 class AnswerKey:
     """Two answers with equal keys mean the same.
 
-    `value` is canonical for its kind; numbers with a `unit` are in the base unit ("12 km" is 12000 m). `written` is the
-    number as it stands in the text, and takes no part in comparisons.
+    `value` is canonical for its kind; numbers with a `unit` are in the base unit ("12 km" is 12000 m). `meaning` is
+    what was read, where the kind is number or date.
     """
 
     kind: Kind
     value: str
     unit: str = ""
-    written: str = field(default="", compare=False)
+    meaning: Quantity | CalendarDate | None = field(default=None, compare=False)
 
     @property
     def sort_key(self) -> tuple[str, str, str]:
@@ -77,41 +77,37 @@ def certainly_different(a: AnswerKey, b: AnswerKey) -> bool:
         return False
     if "non_answer" in (a.kind, b.kind):
         return True
-    if a.kind == b.kind == "date":
-        return _read_date(a).contradicts(_read_date(b))
-    return a.kind == b.kind == "number" and surely_different(_read_quantity(a), _read_quantity(b))
+    if isinstance(a.meaning, Quantity) and isinstance(b.meaning, Quantity):
+        return surely_different(a.meaning, b.meaning)
+    if isinstance(a.meaning, CalendarDate) and isinstance(b.meaning, CalendarDate):
+        return a.meaning.contradicts(b.meaning)
+    return False
 
 
 def _completed(key: AnswerKey, others: Sequence[AnswerKey]) -> AnswerKey:
-    if key.kind != "number" or key.unit:
+    if not isinstance(key.meaning, Quantity) or key.unit:
         return key
-    same = {other for other in others if other.written == key.value and _read_quantity(other).is_measured}
+    same = {other for other in others if _is_measured(other, key.meaning.value)}
     return same.pop() if len(same) == 1 else key
+
+
+def _is_measured(key: AnswerKey, number: Fraction) -> bool:
+    """Whether the key is this number of some unit of measure, as it was written."""
+    return isinstance(key.meaning, Quantity) and key.meaning.is_measured and key.meaning.written == number
 
 
 def _value_key(text: str) -> AnswerKey | None:
     date = parse_date(text)  # first: "1 October" is not one of the things called "October"
     if date:
-        return AnswerKey("date", str(date))
+        return AnswerKey("date", str(date), meaning=date)
     quantity = parse_quantity(text)
-    if quantity is None:
-        return None
-    return AnswerKey("number", format_number(quantity.value), quantity.unit, format_number(quantity.written))
+    return AnswerKey("number", format_number(quantity.value), quantity.unit, quantity) if quantity else None
 
 
 def _wrapped_value_key(text: str) -> AnswerKey | None:
     """ "It is 42": only in front of a value is the wrapper surely empty."""
     match = _IT_IS.fullmatch(text)
     return _value_key(match[1]) if match else None
-
-
-def _read_quantity(key: AnswerKey) -> Quantity:
-    return Quantity(Fraction(key.value), key.unit, Fraction(key.written))
-
-
-def _read_date(key: AnswerKey) -> CalendarDate:
-    year, month, *day = key.value.removeprefix("-").split("-")
-    return CalendarDate(int(year) if year else None, int(month), int(day[0]) if day else None)
 
 
 def _fold_characters(text: str) -> str:

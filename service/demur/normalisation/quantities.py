@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from demur.numbers import MAX_CHARACTERS, may_be_rounded, parse_number
-from demur.units import Unit, find_base, find_unit, sizes
+from demur.normalisation.numbers import MAX_CHARACTERS, may_be_rounded, parse_number
+from demur.normalisation.units import Unit, find_base, find_unit, sizes
 
 CONVERSION_TOLERANCE = Fraction(1, 20)  # people round when they convert: "12 miles" may be "19 km", not "12 km"
 

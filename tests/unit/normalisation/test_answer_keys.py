@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.normalisation import NON_ANSWER, answer_key, answer_keys, certainly_different
+from demur.normalisation.answer_keys import NON_ANSWER, answer_key, answer_keys, certainly_different
 
 SAME = [
     [
@@ -54,7 +54,7 @@ DIFFERENT = [
     ["12 km", "12 miles", "12"],
     ["1998", "1 October 1998", "October 1998", "1 October", "5 May 1998"],
     ["01/02/1998", "1 February 1998", "2 January 1998"],
-    ["10 mW", "10 MW"],
+    ["10 mW", "10 MW", "10 mw"],
     ["5 Mb", "5 MB", "5 mb"],
     ["5 m", "5 M", "5m"],
     ["5!", "5", "120"],

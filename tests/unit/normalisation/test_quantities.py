@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.quantities import Quantity, parse_quantity, surely_different
+from demur.normalisation.quantities import Quantity, parse_quantity, surely_different
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.dates import CalendarDate, parse_date
+from demur.normalisation.dates import CalendarDate, parse_date
 
 MONTHS = "January February March April May June July August September October November December"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demur.non_answers import is_non_answer, refusal_fraction
+from demur.normalisation.non_answers import is_non_answer, refusal_fraction
 
 DECLINES = [
     "I don't know",
