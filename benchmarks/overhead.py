@@ -5,7 +5,7 @@ over a real server on loopback. The rest of `/answer` is split into
 
 - NLI: what the response says, against pairs x the time of one pair, which is measured in the same run by labelling the
   pairs of all questions in batches of the size that questions have;
-- service: everything else between the client's call and its answer (HTTP, JSON, validation, queues, estimators, policy).
+- service: all else between the call and its answer (HTTP, JSON, validation, queues, estimators, policy).
 
 A second process is started to see how soon `demur serve` is ready, and how much memory it holds after the questions.
 """
@@ -29,6 +29,11 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.results import save
 from demur.app import build_entailment, build_sampler, create_app
 from demur.engine.drawing import draw
 from demur.entailment.base import EntailmentModel
@@ -36,11 +41,6 @@ from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.settings import Settings
 from demur.types import Message, Pair, Sampling, Verdict
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
-from benchmarks.results import save
 
 QUESTIONS = [
     *(f"What is the capital of {c}?" for c in ("France", "Japan", "Bhutan", "Chad", "Peru", "Kenya", "Laos", "Malta")),

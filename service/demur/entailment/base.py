@@ -18,8 +18,8 @@ class EntailmentModel(Protocol):
     async def label(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """One verdict per pair, in order; [] for no pairs.
 
-        A question too long for the model is cut before the answer is (`Verdict.is_truncated` says so). A verdict depends
-        on its pair alone, not on its neighbours in the batch (up to rounding). The event loop is never blocked.
+        Where texts are too long, the question is cut before the answer is (`Verdict.is_truncated` says so). A verdict
+        depends on its pair alone, not on its neighbours in the batch (up to rounding). The event loop is never blocked.
 
         Raises: EntailmentUnavailable.
         """
