@@ -51,8 +51,8 @@ ask: $(STAMP) ## Ask QUESTION without a service
 test: $(DEV) ## Run every test
 	$(BIN)/python -m pytest -m "not slow"
 
-test-full: $(DEV) ## Run every test with the long counts
-	$(BIN)/python -m pytest
+test-full: $(DEV) ## Run every test with the long counts; figures go to benchmarks/results
+	$(BIN)/python -m benchmarks.test_full
 
 check: $(DEV) ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

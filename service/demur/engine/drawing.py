@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -46,7 +46,12 @@ async def draw(sampler: Sampler, messages: Sequence[Message], sampling: Sampling
     with anyio.move_on_after(seconds) as scope:
         async with aclosing(sampler.sample(messages, sampling)) as answers:
             async for sample in answers:
-                arrived.append(sample)  # noqa: PERF401 - a comprehension would lose them all at the deadline
+                arrived.append(_stripped(sample))  # noqa: PERF401 - a comprehension would lose them all at the deadline
     samples = sorted((s for s in arrived if not s.is_greedy), key=lambda s: s.index)
     greedy = next((s for s in arrived if s.is_greedy), None)
     return Draw(tuple(samples), greedy, sampling.n, scope.cancelled_caught)
+
+
+def _stripped(sample: Sample) -> Sample:
+    """Base models begin an answer with a space; tokens and logprobs stay as drawn."""
+    return replace(sample, text=sample.text.strip())

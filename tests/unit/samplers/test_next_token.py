@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demur.samplers.next_token import next_tokens
@@ -79,6 +79,7 @@ def test_logits_that_are_no_distribution_give_a_logprob_that_is_no_number(
     assert logprobs[1] == pytest.approx(HALVES[tokens[1]])
 
 
+@settings(deadline=None)  # the first call into torch is slow, and so is a busy machine
 @given(
     logits=st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=40),
     u=st.floats(0, ALMOST_ONE),
@@ -91,7 +92,7 @@ def test_a_drawn_token_is_one_that_the_distribution_allows(
     """It lies in the nucleus, so the tokens strictly likelier than it hold less than top_p; its logprob is raw."""
     token, logprob = pick(logits, u, Sampling(temperature=temperature, top_p=top_p))
     weights = [math.exp((x - max(logits)) / temperature) for x in logits]
-    likelier = sum(w for w in weights if w > weights[token]) / sum(weights)
+    likelier = sum(w for w in weights if w > weights[token] * 1.00001) / sum(weights)  # float32 knows no closer ones
     raw = logits[token] - max(logits) - math.log(sum(math.exp(x - max(logits)) for x in logits))
-    assert likelier < top_p + 1e-9
+    assert likelier < top_p + 1e-5
     assert logprob == pytest.approx(raw, abs=1e-4)
