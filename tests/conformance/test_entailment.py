@@ -1,22 +1,24 @@
 """What `EntailmentModel` promises, asked of every implementation through its public face."""
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
-from tests.unit.entailment.classifiers import LABELS, WordClassifier, pair, save_tiny_bert
 
 from demur.entailment.base import EntailmentModel
 from demur.entailment.batcher import Batcher
 from demur.entailment.cross_encoder import CrossEncoderModel
 from demur.entailment.pair_memo import PairMemo, PairTally
+from demur.entailment.remote import RemoteModel
 from demur.errors import EntailmentUnavailable
 from demur.observability.metrics import Metrics
 from demur.types import Pair, Statement, Verdict
+from tests.conformance.tei_server import Tei, serving_tei
+from tests.unit.entailment.classifiers import LABELS, WordClassifier, pair, save_tiny_bert
 
 pytestmark = pytest.mark.anyio
 
@@ -39,35 +41,56 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
 
 
-def _words(_: Path) -> EntailmentModel:
+@pytest.fixture(scope="session")
+def tei() -> Iterator[Tei]:
+    with serving_tei() as running:
+        yield running
+
+
+def _words(_: pytest.FixtureRequest) -> EntailmentModel:
     return Batcher(WordClassifier(seconds=0.02), Metrics())
 
 
-def _memo_of_words(_: Path) -> EntailmentModel:
+def _memo_of_words(_: pytest.FixtureRequest) -> EntailmentModel:
     return PairMemo(Batcher(WordClassifier(seconds=0.02), Metrics()), Metrics())
 
 
-def _tiny(tiny_bert: Path) -> EntailmentModel:
-    return Batcher(CrossEncoderModel.load(tiny_bert, n_threads=1), Metrics())
+def _tiny(request: pytest.FixtureRequest) -> EntailmentModel:
+    return Batcher(CrossEncoderModel.load(request.getfixturevalue("tiny_bert"), n_threads=1), Metrics())
 
 
-def _memo_of_tiny(tiny_bert: Path) -> EntailmentModel:
-    return PairMemo(_tiny(tiny_bert), Metrics())
+def _memo_of_tiny(request: pytest.FixtureRequest) -> EntailmentModel:
+    return PairMemo(_tiny(request), Metrics())
 
 
-def _bundled(_: Path) -> EntailmentModel:
+def _remote(request: pytest.FixtureRequest) -> EntailmentModel:
+    return RemoteModel.connect(request.getfixturevalue("tei").url, Metrics())
+
+
+def _memo_of_remote(request: pytest.FixtureRequest) -> EntailmentModel:
+    return PairMemo(_remote(request), Metrics())
+
+
+def _bundled(_: pytest.FixtureRequest) -> EntailmentModel:
     if not (BUNDLED / "model.safetensors").exists():
         pytest.skip(f"no bundled NLI model in {BUNDLED.name}/")
     return Batcher(CrossEncoderModel.load(BUNDLED, n_threads=1), Metrics())
 
 
-IMPLEMENTATIONS: list[Callable[[Path], EntailmentModel]] = [_words, _memo_of_words, _tiny, _memo_of_tiny]
+IMPLEMENTATIONS: list[Callable[[pytest.FixtureRequest], EntailmentModel]] = [
+    _words,
+    _memo_of_words,
+    _tiny,
+    _memo_of_tiny,
+    _remote,
+    _memo_of_remote,
+]
 PARAMETERS = [*IMPLEMENTATIONS, pytest.param(_bundled, marks=pytest.mark.model)]
 
 
 @pytest.fixture(params=PARAMETERS, ids=lambda build: build.__name__.strip("_"))
-async def model(request: pytest.FixtureRequest, tiny_bert: Path) -> AsyncIterator[EntailmentModel]:
-    built = request.param(tiny_bert)
+async def model(request: pytest.FixtureRequest) -> AsyncIterator[EntailmentModel]:
+    built = request.param(request)
     yield built
     await built.aclose()
 

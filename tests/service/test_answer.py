@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 import pytest
-from tests.service.running import Service, serving
 
 from demur.errors import EntailmentUnavailable
 from demur.samplers.scripted import ScriptedAnswer
 from demur.types import Pair, Verdict
+from tests.service.running import Service, serving
 
 LN2 = math.log(2)
 SCRIPT = {

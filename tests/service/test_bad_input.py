@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+
 from tests.service.running import Service, serving
 
 JSON = {"Content-Type": "application/json"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+
 from tests.service.running import START_SECONDS, serve_process, wait_for
 
 pytestmark = pytest.mark.model

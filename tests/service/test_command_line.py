@@ -49,6 +49,14 @@ def test_doctor_names_a_broken_part() -> None:
     assert "/no/such/model" in done.stdout.replace("\n", "")
 
 
+@pytest.mark.model
+def test_a_service_without_its_model_does_not_start() -> None:
+    """The last line says which model and why; exit status 1."""
+    done = demur("serve", "--port", "0", DEMUR_SAMPLER__MODEL="/no/such/model")
+    assert done.returncode == 1
+    assert "/no/such/model" in done.stderr.rsplit("demur:", 1)[1].replace("\n", "")
+
+
 def test_config_show_lists_every_setting() -> None:
     """Variable, value and meaning; what was changed is marked."""
     done = demur("config", "show", DEMUR_SERVER__PORT="9000")

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.service.running import Service, serving, wait_for
 
 from demur.api.problems import PROBLEMS
 from demur.samplers.scripted import ScriptedAnswer
 from demur.settings import ServerSettings, Settings
+from tests.service.running import Service, serving, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from demur.entailment.fitting import CHARACTERS_PER_TOKEN, shares
+from demur.entailment.labels import LabelOrder
 from demur.errors import EntailmentUnavailable
 from demur.types import Pair, Statement, Verdict
 
@@ -22,12 +24,6 @@ except ImportError as error:
     raise ImportError("a local NLI model needs torch and sentence-transformers: pip install 'demur[local]'") from error
 
 Dtype = Literal["auto", "float32", "bfloat16"]
-
-# More characters than this per token of the window are never tokenised: a 5 MB question would cost seconds of work
-# for text that is cut anyway. Ordinary text has 4 to 5 characters per token.
-_CHARACTERS_PER_TOKEN = 16
-
-_NOT_ENTAILMENT = {"not_entailment", "non_entailment"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +37,6 @@ class EncodedPair:
     @property
     def n_tokens(self) -> int:
         return len(self.ids)
-
-
-@dataclass(frozen=True, slots=True)
-class LabelOrder:
-    """Which output of the model means what; a two-way model has no `contradiction`."""
-
-    entailment: int
-    neutral: int
-    contradiction: int | None
-
-    @classmethod
-    def from_config(cls, id2label: dict[int, str]) -> LabelOrder:
-        """Reads the order by name, because checkpoints disagree on it and a wrong one inverts every verdict."""
-        index = {name.strip().lower().replace("-", "_").replace(" ", "_"): int(i) for i, name in id2label.items()}
-        if index.keys() == {"entailment", "neutral", "contradiction"}:
-            return cls(index["entailment"], index["neutral"], index["contradiction"])
-        rest = index.keys() - {"entailment"}
-        if len(index) == 2 and "entailment" in index and rest <= _NOT_ENTAILMENT:
-            return cls(index["entailment"], index[rest.pop()], None)
-        raise ValueError(
-            f"the NLI model's labels are {list(id2label.values())}, but they must name entailment, neutral and "
-            "contradiction (or entailment and not_entailment); set id2label in its config.json as it was trained"
-        )
-
-    def verdict(self, probabilities: Sequence[float], *, is_truncated: bool) -> Verdict:
-        return Verdict(
-            entailment=probabilities[self.entailment],
-            neutral=probabilities[self.neutral],
-            contradiction=0.0 if self.contradiction is None else probabilities[self.contradiction],
-            is_truncated=is_truncated,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +106,7 @@ class PairEncoder:
         self._tokenizer.encode_special_tokens = True
         self._special_ids = special_ids
         self._n_free = max_length - self._template.n_tokens
-        self._max_characters = max_length * _CHARACTERS_PER_TOKEN
+        self._max_characters = max_length * CHARACTERS_PER_TOKEN
 
     def encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
         # A statement stands in many pairs of one call; it is tokenised once.
@@ -174,17 +139,11 @@ class PairEncoder:
         return [token for token in ids if token not in self._special_ids]
 
     def _fit(self, first: _Side, second: _Side) -> EncodedPair:
-        answers = _shares(self._n_free, len(first.answer), len(second.answer))
-        questions = _shares(self._n_free - sum(answers), len(first.question), len(second.question))
+        answers = shares(self._n_free, len(first.answer), len(second.answer))
+        questions = shares(self._n_free - sum(answers), len(first.question), len(second.question))
         fitted = [side.fitted(q, a) for side, q, a in zip((first, second), questions, answers, strict=True)]
         is_cut = first.is_cut or second.is_cut or sum(map(len, fitted)) < len(first) + len(second)
         return self._template.join(*fitted, is_truncated=is_cut)
-
-
-def _shares(room: int, first: int, second: int) -> tuple[int, int]:
-    """How many of `room` places two texts get: all they need where both fit, else each at least half, or all of it."""
-    half = room // 2
-    return min(first, max(half, room - second)), min(second, max(half, room - first))
 
 
 class CrossEncoderModel:

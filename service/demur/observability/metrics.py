@@ -20,6 +20,7 @@ class Metrics:
         self._add_http()
         self._add_answers()
         self._add_entailment()
+        self._add_backend()
         self._add_load()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -68,6 +69,20 @@ class Metrics:
             "demur_nli_queue_duration_seconds", "Wait of a pair for its batch.", _PHASE_SECONDS
         )
         self.nli_queue_pairs = self._gauge("demur_nli_queue_pairs", "Pairs waiting for a batch.")
+
+    def _add_backend(self) -> None:
+        """`backend` is host and port of a configured base URL."""
+        self.backend_requests = self._counter(
+            "demur_backend_requests_total", "Calls to language model servers.", "backend", "outcome"
+        )
+        self.backend_seconds = self._histogram(
+            "demur_backend_request_duration_seconds", "Time of a call, its retries included.", _SECONDS, "backend"
+        )
+        self.backend_retries = self._counter("demur_backend_retries_total", "Repeated calls.", "backend")
+        self.backend_circuit_open = self._gauge(
+            "demur_backend_circuit_open", "1 while a server is avoided because it failed.", "backend"
+        )
+        self.backend_inflight = self._gauge("demur_backend_inflight", "Calls under way.", "backend")
 
     def _add_load(self) -> None:
         self.inflight = self._gauge("demur_inflight_requests", "Answers being worked on.")

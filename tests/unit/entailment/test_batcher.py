@@ -10,12 +10,12 @@ import blockbuster
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.entailment.classifiers import WordClassifier, WordPair, pair
 
 from demur.entailment.batcher import Batcher
 from demur.errors import EntailmentUnavailable, Overloaded
 from demur.observability.metrics import Metrics
 from demur.types import Pair, Verdict
+from tests.unit.entailment.classifiers import WordClassifier, WordPair, pair
 
 pytestmark = pytest.mark.anyio
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.entailment.classifiers import bert_tokenizer, pair, save_tiny_bert
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
-from demur.entailment.cross_encoder import CrossEncoderModel, EncodedPair, LabelOrder, PairEncoder
+from demur.entailment.cross_encoder import CrossEncoderModel, EncodedPair, PairEncoder
+from demur.entailment.labels import LabelOrder
 from demur.errors import EntailmentUnavailable
 from demur.types import Pair, Statement, Verdict
+from tests.unit.entailment.classifiers import bert_tokenizer, pair, save_tiny_bert
 
 CLS, SEP, N_BERT_SPECIAL = 2, 3, 3
 

@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.entailment.classifiers import WordClassifier, WordPair
 
 from demur.entailment.batcher import Batcher
 from demur.entailment.groundedness import MAX_WINDOW_BYTES, MAX_WINDOWS, groundedness, windows
 from demur.observability.metrics import Metrics
 from demur.types import Passage, Verdict
+from tests.unit.entailment.classifiers import WordClassifier, WordPair
 
 pytestmark = pytest.mark.anyio
 

@@ -4,13 +4,13 @@ import threading
 
 import anyio
 import pytest
-from tests.unit.entailment.classifiers import WordClassifier, pair
 
 from demur.entailment.batcher import Batcher
 from demur.entailment.pair_memo import PairMemo, PairTally
 from demur.errors import EntailmentUnavailable, Overloaded
 from demur.observability.metrics import Metrics
 from demur.types import Pair, Statement
+from tests.unit.entailment.classifiers import WordClassifier, pair
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,8 @@ async def test_the_direction_and_the_question_belong_to_the_pair() -> None:
     """Nor do two texts whose concatenation is the same share a verdict."""
     classifier = WordClassifier()
     memo = _memo(classifier)
-    await memo.label([A, A.reversed, pair("a", "x", "q"), pair("ab", "x", "c"), pair("b", "x", "ca")])
+    alike = [Pair(Statement("bc", "a"), Statement("x")), Pair(Statement("c", "ab"), Statement("x"))]
+    await memo.label([A, A.reversed, pair("a", "x", "q"), *alike])
     assert len(classifier.asked) == 5
     await memo.aclose()
 
