@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -17,9 +18,13 @@ from demur.engine.prompting import PromptTemplate
 from demur.entailment.base import EntailmentModel
 from demur.entailment.batcher import Batcher
 from demur.entailment.pair_memo import PairMemo
+from demur.entailment.remote import RemoteModel
+from demur.errors import BackendError, BackendUnavailable, DemurError
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, bundled_path
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -31,11 +36,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running_engine(settings, metrics, sampler=sampler, entailment=entailment) as engine:
-            app.state.engine = engine
-            metrics.ready.set(1)
-            yield
-            metrics.ready.set(0)
+        try:
+            async with running_engine(settings, metrics, sampler=sampler, entailment=entailment) as engine:
+                app.state.engine = engine
+                metrics.ready.set(1)
+                yield
+                metrics.ready.set(0)
+        except DemurError as error:
+            app.state.failure = error  # the server's log buries it in a traceback
+            raise
 
     app = FastAPI(
         title="Demur",
@@ -66,7 +75,7 @@ async def running_engine(
     admission = Admission(settings.server.max_inflight, settings.server.max_queue, metrics)
     async with AsyncExitStack() as stack:
         if sampler is None:
-            sampler = await to_thread.run_sync(build_sampler, settings.sampler)
+            sampler = await open_sampler(settings.sampler, metrics)
             stack.push_async_callback(sampler.aclose)
         if entailment is None and settings.nli.backend != "exact":
             entailment = await to_thread.run_sync(build_entailment, settings.nli, metrics)
@@ -79,8 +88,44 @@ async def running_engine(
         yield engine
 
 
+async def open_sampler(settings: SamplerSettings, metrics: Metrics) -> Sampler:
+    """The sampler that the settings name, ready to draw. Raises: BackendError."""
+    if settings.backend == "openai":
+        return await _connect_sampler(settings, metrics)
+    return await to_thread.run_sync(build_sampler, settings)
+
+
+async def _connect_sampler(settings: SamplerSettings, metrics: Metrics) -> Sampler:
+    """A server that is not there yet does not keep ours from starting: the first question probes it then.
+
+    The imports are here because the client is slow to import.
+    """
+    from demur.samplers.endpoints import Endpoints
+    from demur.samplers.openai_compatible import OpenAISampler
+
+    endpoints = Endpoints(
+        [str(url).rstrip("/") for url in settings.base_urls],
+        metrics,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        timeout_seconds=settings.timeout_s,
+        n_retries=settings.retries,
+        concurrency=settings.concurrency,
+    )
+    sampler = OpenAISampler(
+        endpoints, model=settings.model, api=settings.api, use_n=settings.use_n, logprobs=settings.logprobs
+    )
+    try:
+        await sampler.probe()
+    except BackendUnavailable as error:
+        logger.warning("%s; asking again with the first question", error)
+    except BackendError:
+        await sampler.aclose()
+        raise
+    return sampler
+
+
 def build_sampler(settings: SamplerSettings) -> Sampler:
-    """Load the language model; blocks. The import is here because it brings torch."""
+    """Load the language model of the backend `local`; blocks. The import is here because it brings torch."""
     from demur.samplers.local import LocalSampler
 
     if settings.model == BUNDLED:
@@ -89,7 +134,23 @@ def build_sampler(settings: SamplerSettings) -> Sampler:
 
 
 def build_entailment(settings: NLISettings, metrics: Metrics) -> EntailmentModel:
-    """Load the NLI model behind its batcher; blocks. The import is here because it brings torch."""
+    """Load the NLI model behind its batcher, or meet the server that has one; blocks."""
+    return _remote_entailment(settings, metrics) if settings.backend == "tei" else _cross_encoder(settings, metrics)
+
+
+def _remote_entailment(settings: NLISettings, metrics: Metrics) -> RemoteModel:
+    return RemoteModel.connect(
+        str(settings.url),
+        metrics,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        max_length=settings.max_length,
+        max_inflight_pairs=settings.max_queue_pairs,
+        timeout_seconds=settings.batch_timeout_s,
+    )
+
+
+def _cross_encoder(settings: NLISettings, metrics: Metrics) -> EntailmentModel:
+    """The import is here because it brings torch."""
     from demur.entailment.cross_encoder import CrossEncoderModel
 
     is_bundled = settings.model == BUNDLED

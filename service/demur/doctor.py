@@ -8,10 +8,11 @@ from importlib.util import find_spec
 from time import perf_counter
 from typing import Literal
 
-from demur.app import build_entailment, build_sampler
+from demur.app import build_entailment, open_sampler
 from demur.engine.drawing import draw
 from demur.errors import DemurError
 from demur.observability.metrics import Metrics
+from demur.samplers.base import Sampler
 from demur.settings import BUNDLED, Settings
 from demur.types import Message, Pair, Sampling, Statement
 
@@ -33,15 +34,18 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """One finding or more per part; none of them raises."""
     return [
-        _packages(),
+        _packages(settings),
         *await _language_model(settings),
         *await _entailment_model(settings),
         *_pairing(settings),
     ]
 
 
-def _packages() -> Finding:
-    missing = [name for name in ("torch", "transformers", "sentence_transformers") if find_spec(name) is None]
+def _packages(settings: Settings) -> Finding:
+    """What a model in this process needs; models on a server need nothing but the base install."""
+    needed = {"torch", "transformers"} if settings.sampler.backend == "local" else set()
+    needed |= {"torch", "sentence_transformers"} if settings.nli.backend == "cross_encoder" else set()
+    missing = sorted(name for name in needed if find_spec(name) is None)
     if missing:
         return Finding("failed", "packages", f"missing {', '.join(missing)}: pip install 'demur[local]'")
     return Finding("ok", "packages", f"all there; {os.cpu_count()} CPU cores")
@@ -50,17 +54,41 @@ def _packages() -> Finding:
 async def _language_model(settings: Settings) -> list[Finding]:
     started = perf_counter()
     try:
-        sampler = build_sampler(settings.sampler)
+        sampler = await open_sampler(settings.sampler, Metrics())
         loaded = perf_counter()
         drawn = await draw(sampler, [Message("user", _QUESTION)], Sampling(n=5, max_tokens=16, seed=0), seconds=120)
         await sampler.aclose()
-    except DemurError as error:
+    except (DemurError, ImportError) as error:
         return [Finding("failed", "language model", str(error))]
     took = f"loaded in {loaded - started:.1f} s, 5 answers of at most 16 tokens in {perf_counter() - loaded:.1f} s"
     findings = [Finding("ok", "language model", f"{sampler.model}: {took}")]
     if any(s.token_logprobs is None for s in drawn.samples):
         findings.append(Finding("warning", "token logprobs", "not given: token confidence will be null"))
+    if settings.sampler.backend == "openai":
+        findings.extend(_server(sampler))
     return findings
+
+
+def _server(sampler: Sampler) -> list[Finding]:
+    """What the server behind the language model can do, and what its answers will lack."""
+    from demur.samplers.openai_compatible import OpenAISampler
+
+    if not isinstance(sampler, OpenAISampler) or sampler.capabilities is None:
+        return []
+    found = sampler.capabilities
+    told = {
+        "n": "all samples in one call" if found.has_n else "ignored or refused: one call per sample",
+        "seed": {True: "honoured", False: "ignored: answers cannot be repeated", None: "unknown"}[found.has_seed],
+        "logprobs": found.logprob_source if found.has_logprobs else "none",
+        "refused fields": ", ".join(sorted(sampler.refused_fields)) or "none",
+    }
+    findings = [Finding("ok", "server", f"{sampler.api}; " + "; ".join(f"{k}: {v}" for k, v in told.items()))]
+    lacks = {
+        "semantic_entropy_weighted, predictive_entropy and cluster mass will be null": found.logprob_source != "raw",
+        "no T=0 answer: token_confidence will describe the chosen sample": not found.has_greedy,
+        "two draws with different seeds were identical: does it sample?": found.varies is False,
+    }
+    return [*findings, *(Finding("warning", "server", text) for text, holds in lacks.items() if holds)]
 
 
 async def _entailment_model(settings: Settings) -> list[Finding]:
@@ -72,7 +100,7 @@ async def _entailment_model(settings: Settings) -> list[Finding]:
         loaded = perf_counter()
         same, different = await model.label([_SAME, _DIFFERENT])
         await model.aclose()
-    except DemurError as error:
+    except (DemurError, ImportError) as error:
         return [Finding("failed", "NLI model", str(error))]
     if same.label != "entailment" or different.label == "entailment":
         text = f"{model.model} finds {same.label} in 'It is Paris.' and {different.label} in 'Lyon.', given 'Paris.'"

@@ -5,9 +5,11 @@ DemurError
 │   ├── MalformedJSON · BodyTooLarge · UnsupportedMediaType
 │   ├── ValidationFailed           names each field
 │   ├── ModelNotFound
-│   └── ContextLengthExceeded
+│   ├── ContextLengthExceeded
+│   └── UnsupportedByBackend       the language model's server cannot do what was asked
 ├── Unavailable                    try again later (`retry_after_seconds`)
 │   ├── Overloaded · Draining
+│   ├── BackendUnavailable         the language model's server is busy, or cannot be reached
 │   └── DegradedRefused            `strict` was asked for and a signal is missing
 ├── BackendError                   the language model failed
 ├── EntailmentUnavailable          the NLI model failed
@@ -66,13 +68,24 @@ class ModelNotFound(InvalidRequest):
 
 
 class ContextLengthExceeded(InvalidRequest):
+    """Numbers that a remote server does not tell are None; `said` is what it says instead."""
+
     code = "context-length-exceeded"
 
-    def __init__(self, *, n_tokens: int, max_tokens: int, limit: int) -> None:
-        super().__init__(
-            f"the prompt is {n_tokens} tokens and max_tokens asks for {max_tokens} more, but the model reads at most "
-            f"{limit}; shorten the prompt or the context, or lower sampling.max_tokens"
-        )
+    def __init__(self, *, n_tokens: int | None, max_tokens: int, limit: int | None, said: str = "") -> None:
+        mend = "shorten the prompt or the context, or lower sampling.max_tokens"
+        if n_tokens is not None and limit is not None:
+            text = f"the prompt is {n_tokens} tokens and max_tokens asks for {max_tokens} more, but the model reads "
+            super().__init__(f"{text}at most {limit}; {mend}")
+        else:
+            bound = "" if limit is None else f", which reads at most {limit} tokens"
+            quoted = f" (its server says: {said})" if said else ""
+            text = f"the prompt and max_tokens={max_tokens} together are too long for the model{bound}; {mend}{quoted}"
+            super().__init__(text)
+
+
+class UnsupportedByBackend(InvalidRequest):
+    code = "unsupported-by-backend"
 
 
 class Unavailable(DemurError):
@@ -89,6 +102,10 @@ class Overloaded(Unavailable):
 
 class Draining(Unavailable):
     code = "draining"
+
+
+class BackendUnavailable(Unavailable):
+    code = "backend-unavailable"
 
 
 class DegradedRefused(Unavailable):

@@ -14,6 +14,7 @@ from rich.console import Console
 from demur.api.responses import AnswerResponse
 from demur.app import create_app
 from demur.engine.engine import Engine
+from demur.errors import BackendError, DemurError
 from demur.observability import logging
 from demur.settings import Settings
 from demur.terminal import verdict
@@ -67,7 +68,10 @@ class GreetingServer(DrainingServer):
 
 
 def run(settings: Settings, question: str | None, console: Console) -> None:
-    """Serve until SIGTERM or Ctrl-C; returns when everything accepted is answered."""
+    """Serve until SIGTERM or Ctrl-C; returns when everything accepted is answered.
+
+    Raises DemurError where the service cannot start: a model that cannot be loaded, a port that is taken.
+    """
     logging.configure(settings.observability.log_level, settings.observability.log_format)
     app = create_app(settings)
     uvicorn_config = uvicorn.Config(
@@ -80,6 +84,8 @@ def run(settings: Settings, question: str | None, console: Console) -> None:
         timeout_graceful_shutdown=round(settings.server.drain_timeout_s),
     )
     server = GreetingServer(uvicorn_config, app, question, console)
-    server.run()
-    if not server.started:
-        raise SystemExit(3)
+    try:
+        server.run()
+    except SystemExit as error:  # uvicorn's way to say that it could not start
+        failure: DemurError | None = getattr(app.state, "failure", None)
+        raise failure or BackendError(f"cannot listen on {settings.server.host}:{settings.server.port}") from error

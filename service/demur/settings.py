@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BUNDLED = "bundled"
 _BUNDLE = Path(__file__).parent / "bundled"
@@ -24,6 +33,11 @@ def _existing_file(path: Path | None) -> Path | None:
     if path is not None and not path.is_file():
         raise ValueError(f"no such file: {path}")
     return path
+
+
+def _split(urls: object) -> object:
+    """Commas are kinder to type than JSON."""
+    return tuple(part.strip() for part in urls.split(",") if part.strip()) if isinstance(urls, str) else urls
 
 
 class _Group(BaseModel):
@@ -46,27 +60,65 @@ class ServerSettings(_Group):
 class SamplerSettings(_Group):
     """Where answers come from."""
 
-    backend: Literal["local"] = Field("local", description="`local`: transformers in this process.")
-    model: str = Field(BUNDLED, description="`bundled`, a Hugging Face name, or a folder.")
+    backend: Literal["local", "openai"] = Field(
+        "local", description="`local`: transformers in this process; `openai`: any OpenAI-compatible server."
+    )
+    model: str = Field(BUNDLED, description="`bundled`, a Hugging Face name, a folder, or the server's name for it.")
     revision: str | None = Field(None, description="Revision of a Hugging Face model.")
     threads: Positive | None = Field(None, description="CPU threads of the language model (default: all cores).")
+    base_urls: Annotated[tuple[AnyHttpUrl, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (), description="`openai`: servers of the same model, each with its /v1 path; separated by commas."
+    )
+    api_key: SecretStr | None = Field(None, description="`openai`: key of those servers, if they ask for one.")
+    api: Literal["auto", "chat", "completions"] = Field(
+        "auto", description="`openai`: chat completions, or plain ones; auto: chat where the server has it."
+    )
+    timeout_s: Seconds = Field(60, description="`openai`: time of a call, its retries included.")
+    retries: int = Field(2, ge=0, le=10, description="`openai`: how often a failed call is repeated.")
+    concurrency: Positive = Field(32, description="`openai`: calls under way at once.")
+    use_n: Literal["auto", "yes", "no"] = Field(
+        "auto", description="`openai`: all samples in one call; auto: where the server honours `n`."
+    )
+    logprobs: Literal["auto", "raw", "processed", "off"] = Field(
+        "auto", description="`openai`: what the server's logprobs are (auto: measure it); off: do not ask for them."
+    )
+
+    @model_validator(mode="after")
+    def _server_is_named(self) -> Self:
+        if self.backend == "openai" and (not self.base_urls or self.model == BUNDLED):
+            raise ValueError("the backend openai needs DEMUR_SAMPLER__BASE_URLS and DEMUR_SAMPLER__MODEL")
+        return self
 
 
 class NLISettings(_Group):
     """What judges whether two answers mean the same."""
 
-    backend: Literal["cross_encoder", "exact"] = Field(
-        "cross_encoder", description="`cross_encoder`: an NLI model; `exact`: normalised exact match, no model."
+    backend: Literal["cross_encoder", "tei", "exact"] = Field(
+        "cross_encoder",
+        description="`cross_encoder`: an NLI model in this process; `tei`: one on a text-embeddings-inference server; "
+        "`exact`: normalised exact match, no model.",
     )
+    url: AnyHttpUrl | None = Field(None, description="Address of the text-embeddings-inference server.")
+    api_key: SecretStr | None = Field(None, description="Key of that server, if it asks for one.")
     model: str = Field(BUNDLED, description="`bundled`, a Hugging Face name, or a folder.")
     revision: str | None = Field(None, description="Revision of a Hugging Face model.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on CPU, bfloat16 on GPU.")
     max_length: int = Field(512, ge=32, description="Tokens of a pair; longer questions are cut, never the answer.")
-    max_batch_tokens: int = Field(8192, ge=64, description="Padded tokens of one batch.")
+    max_batch_tokens: int = Field(
+        1024,
+        ge=64,
+        description="Padded tokens of one batch: 1024 for a CPU, where more only adds latency; raise it on a GPU.",
+    )
     max_queue_pairs: Positive = Field(20_000, description="Pairs waiting for a batch; more are refused (503).")
     batch_timeout_s: Seconds = Field(30, description="A batch that takes longer counts as failed.")
     pair_memo: int = Field(50_000, ge=0, description="Verdicts remembered in this process.")
     threads: Positive | None = Field(None, description="CPU threads of the NLI model (default: all cores).")
+
+    @model_validator(mode="after")
+    def _server_is_named(self) -> Self:
+        if self.backend == "tei" and self.url is None:
+            raise ValueError("the backend tei needs DEMUR_NLI__URL, the address of a text-embeddings-inference server")
+        return self
 
 
 class ClusteringSettings(_Group):

@@ -15,9 +15,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
+from demur.samplers.endpoints import Endpoints
+from demur.samplers.openai_compatible import OpenAISampler
 from demur.samplers.scripted import ScriptedAnswer, ScriptedSampler
 from demur.types import Message, Sample, Sampling
+from tests.conformance.openai_server import MODEL
 
 FRANCE = [Message("user", "What is the capital of France?")]
 PERU = [Message("system", "Answer in one word."), Message("user", "What is the capital of Peru?")]
@@ -30,6 +34,11 @@ def scripted_sampler() -> ScriptedSampler:
         {FRANCE[0].content: [paris, late, ScriptedAnswer("Paris"), "Lyon"], PERU[1].content: ["Lima", "Cusco is it"]},
         context_length=4096,
     )
+
+
+def openai_sampler(url: str, *, metrics: Metrics | None = None, **endpoint_options: Any) -> OpenAISampler:
+    endpoints = Endpoints([url], metrics or Metrics(), **endpoint_options)
+    return OpenAISampler(endpoints, model=MODEL)
 
 
 async def draw(sampler: Sampler, messages: list[Message], sampling: Sampling) -> list[Sample]:

@@ -6,12 +6,19 @@ import asyncio
 import math
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+import demur
+from demur.errors import BackendError, ContextLengthExceeded
+from demur.samplers.base import Sampler
+from demur.samplers.local import LocalSampler
+from demur.types import Message, Sampling
+from tests.conformance.openai_server import Behaviour, openai_server
 from tests.conformance.samplers import (
     FRANCE,
     PERU,
@@ -20,22 +27,22 @@ from tests.conformance.samplers import (
     draw,
     draw_sorted,
     forward_passes,
+    openai_sampler,
     prompt_of,
     scripted_sampler,
     until,
 )
 from tests.conformance.tiny_checkpoint import build_checkpoint
 
-import demur
-from demur.errors import BackendError, ContextLengthExceeded
-from demur.samplers.base import Sampler
-from demur.samplers.local import LocalSampler
-from demur.types import Message, Sampling
-
 pytestmark = pytest.mark.anyio
 
 BUNDLED = Path(demur.__file__).parent / "bundled" / "facts"
 LOCAL = ["tiny", "bundled"]
+REMOTE = {
+    "openai": Behaviour(),
+    "openai, n ignored": Behaviour(n="ignored"),
+    "openai, plain completions": Behaviour(chat=False, n="refused", refuses=("top_k", "min_p")),
+}
 
 
 @pytest.fixture(scope="session")
@@ -49,11 +56,19 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
+@pytest.fixture(scope="session")
+def remote_urls() -> Iterator[dict[str, str]]:
+    with ExitStack() as stack:
+        yield {kind: stack.enter_context(openai_server(behaviour)).url for kind, behaviour in REMOTE.items()}
+
+
 @pytest.fixture
-def load(folders: dict[str, Path]) -> Callable[[str], Sampler]:
+def load(folders: dict[str, Path], remote_urls: dict[str, str]) -> Callable[[str], Sampler]:
     def build(kind: str) -> Sampler:
         if kind == "scripted":
             return scripted_sampler()
+        if kind in REMOTE:
+            return openai_sampler(remote_urls[kind])
         if not folders[kind].joinpath("config.json").is_file():
             pytest.skip(f"the {kind} model is not there")
         return LocalSampler.load(str(folders[kind]), n_threads=1, local_files_only=True)
@@ -68,7 +83,7 @@ async def sampler(request: pytest.FixtureRequest, load: Callable[[str], Sampler]
     await built.aclose()
 
 
-every_sampler = pytest.mark.parametrize("sampler", ["scripted", *LOCAL], indirect=True)
+every_sampler = pytest.mark.parametrize("sampler", ["scripted", *REMOTE, *LOCAL], indirect=True)
 every_local_sampler = pytest.mark.parametrize("sampler", LOCAL, indirect=True)
 tiny_sampler = pytest.mark.parametrize("sampler", ["tiny"], indirect=True)
 endless_sampler = pytest.mark.parametrize("sampler", ["endless"], indirect=True)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["demur.app", "demur.cli", "demur.server"])
+@pytest.mark.parametrize("module", ["demur.app", "demur.cli", "demur.server", "demur.doctor"])
 def test_the_service_imports_without_a_model_library(module: str) -> None:
     """torch, transformers and vllm come in only where a model is built, so that the base install needs none."""
     code = f"import sys, {module}; print(*sys.modules)"

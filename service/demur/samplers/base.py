@@ -22,7 +22,8 @@ class Sampler(Protocol):
         fails is dropped; `BackendError` is raised only when none succeeded. The same seed gives the same answers.
         Closing or cancelling the iterator stops the work behind it. The event loop is never blocked.
 
-        Raises: ContextLengthExceeded, ValidationFailed (messages that the chat template refuses), BackendError.
+        Raises: ContextLengthExceeded, ValidationFailed (messages that the chat template refuses), UnsupportedByBackend,
+        BackendUnavailable, BackendError.
         """
 
     async def aclose(self) -> None:

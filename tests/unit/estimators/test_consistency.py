@@ -5,9 +5,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.estimators.test_semantic_entropy import draws, numbered, of_counts
 
 from demur.estimators.consistency import agreement, pair_agreement
+from tests.unit.estimators.test_semantic_entropy import draws, numbered, of_counts
 
 LARGEST_SHARE = {
     (0.5, 0.5): [1, 0.75, 0.6875, 0.623047],

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.conformance.tiny_checkpoint import CHAT_TEMPLATE, build_checkpoint
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from demur.errors import ValidationFailed
 from demur.samplers.chat_template import encode_messages
 from demur.types import Message
+from tests.conformance.tiny_checkpoint import CHAT_TEMPLATE, build_checkpoint
 
 BOS, EOS, USER, ASSISTANT = 0, 1, 3, 4
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"

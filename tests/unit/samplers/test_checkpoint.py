@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.conformance.tiny_checkpoint import build_checkpoint
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -27,6 +26,7 @@ from demur.samplers.chat_template import encode_messages
 from demur.samplers.decoding import Decoder
 from demur.samplers.local import LocalSampler
 from demur.types import Message, Sampling
+from tests.conformance.tiny_checkpoint import build_checkpoint
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conformance.tiny_checkpoint import build_checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from demur.errors import BackendError
 from demur.samplers.decoding import Decoder
 from demur.samplers.local import LocalSampler
 from demur.types import Message, Sample, Sampling
+from tests.conformance.tiny_checkpoint import build_checkpoint
 
 pytestmark = pytest.mark.anyio
 
