@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -19,10 +20,13 @@ from demur.entailment.base import EntailmentModel
 from demur.entailment.batcher import Batcher
 from demur.entailment.pair_memo import PairMemo
 from demur.entailment.remote import RemoteModel
-from demur.errors import BackendError, BackendUnavailable, DemurError
+from demur.errors import BackendError, BackendUnavailable, DemurError, EntailmentUnavailable
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, bundled_path
+
+if TYPE_CHECKING:
+    from demur.entailment.cross_encoder import CrossEncoderModel
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +133,7 @@ def build_sampler(settings: SamplerSettings) -> Sampler:
     from demur.samplers.local import LocalSampler
 
     if settings.model == BUNDLED:
+        _hide_progress_bars()
         return LocalSampler.load(str(bundled_path("facts")), name="demur-facts", n_threads=settings.threads)
     return LocalSampler.load(settings.model, revision=settings.revision, n_threads=settings.threads)
 
@@ -150,22 +155,37 @@ def _remote_entailment(settings: NLISettings, metrics: Metrics) -> RemoteModel:
 
 
 def _cross_encoder(settings: NLISettings, metrics: Metrics) -> EntailmentModel:
-    """The import is here because it brings torch."""
-    from demur.entailment.cross_encoder import CrossEncoderModel
-
-    is_bundled = settings.model == BUNDLED
-    classifier = CrossEncoderModel.load(
-        bundled_path("nli") if is_bundled else settings.model,
-        revision=settings.revision,
-        max_length=settings.max_length,
-        dtype=settings.dtype,
-        n_threads=settings.threads,
-        name="demur-nli" if is_bundled else None,
-    )
     return Batcher(
-        classifier,
+        _load_cross_encoder(settings),
         metrics,
         max_batch_tokens=settings.max_batch_tokens,
         max_waiting_pairs=settings.max_queue_pairs,
         timeout_seconds=settings.batch_timeout_s,
     )
+
+
+def _load_cross_encoder(settings: NLISettings) -> CrossEncoderModel:
+    """The import is here because it brings torch. Raises: EntailmentUnavailable."""
+    is_bundled = settings.model == BUNDLED
+    try:
+        from demur.entailment.cross_encoder import CrossEncoderModel
+
+        if is_bundled:
+            _hide_progress_bars()
+        return CrossEncoderModel.load(
+            bundled_path("nli") if is_bundled else settings.model,
+            revision=settings.revision,
+            max_length=settings.max_length,
+            dtype=settings.dtype,
+            n_threads=settings.threads,
+            name="demur-nli" if is_bundled else None,
+        )
+    except (ImportError, OSError, ValueError) as error:  # no package, no such checkpoint, labels that mean nothing
+        raise EntailmentUnavailable(f"cannot load the NLI model {settings.model}: {error}") from error
+
+
+def _hide_progress_bars() -> None:
+    """The bundled models load in a blink: bars would only bury what follows them."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()

@@ -4,11 +4,13 @@ import json
 from itertools import groupby
 
 import pytest
+
 from training.nli_model.export import MODEL_FOLDER
 from training.nli_model.judge import Judge
 from training.nli_model.probes import PASSAGE_PROBES, PROBES
 from training.nli_model.report import probe_figures
 
+pytestmark = pytest.mark.model
 MAX_BYTES = 46_000_000
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from training.nli_model.figures import auroc, balanced_accuracy, confusion, from_confusion, matthews_correlation
 from training.nli_model.judge import by_rule, semantic_entropy, semantic_ids
 

@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 import torch
+
 from training.nli_model.encoder import LABELS
 from training.nli_model.pairs import Label
 from training.nli_model.train import PEAK_LEARNING_RATE, WARM_UP_SHARE, learning_rate, loss_of
