@@ -72,8 +72,6 @@ def _memo_of_remote(request: pytest.FixtureRequest) -> EntailmentModel:
 
 
 def _bundled(_: pytest.FixtureRequest) -> EntailmentModel:
-    if not (BUNDLED / "model.safetensors").exists():
-        pytest.skip(f"no bundled NLI model in {BUNDLED.name}/")
     return Batcher(CrossEncoderModel.load(BUNDLED, n_threads=1), Metrics())
 
 
