@@ -1,5 +1,4 @@
-# `make help` lists the targets. Everything is installed into $(VENV); nothing outside the repository is touched,
-# except that `make test` may install Debian packages where it runs as root and they are missing.
+# `make help` lists the targets. Everything is installed into $(VENV); nothing outside the repository is touched.
 PYTHON      ?= python3
 VENV        ?= .venv
 TORCH       := torch==2.13.0
@@ -7,6 +6,8 @@ TORCH       := torch==2.13.0
 # (PIP_FIND_LINKS, PIP_INDEX_URL, pip.conf) are honoured.
 TORCH_INDEX ?=
 QUESTION    ?= What is the capital of France?
+# Folder with the NLI and answer-equivalence sets that the NLI recipe reads (training/README.md says which).
+DATA        ?= ../shared/data
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -22,7 +23,7 @@ help: ## Show this list
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Demur needs Python 3.11 or newer; set PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # half an environment would pass for a whole one
 
 # torch first and alone: with an index of CPU builds given for everything, other packages could come from it too.
 $(STAMP): pyproject.toml | $(BIN)/python
@@ -68,12 +69,13 @@ bench: $(DEV) ## What /answer costs on top of sampling
 	$(BIN)/python -m benchmarks.overhead
 
 train: $(TRAIN) ## Train the two bundled models again (about an hour each on 2 cores)
+	@test -d $(DATA)/nli || { echo "set DATA to the folder with the training sets (training/README.md)"; exit 1; }
 	$(BIN)/python -m training.facts_model.train
-	$(BIN)/python -m training.nli_model.train
+	$(BIN)/python -m training.nli_model.train --data $(DATA)
 
 train-report: $(TRAIN) ## The bundled models' figures on held-out data
 	$(BIN)/python -m training.facts_model.report
-	$(BIN)/python -m training.nli_model.report
+	$(BIN)/python -m training.nli_model.report --data $(DATA)
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

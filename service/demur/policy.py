@@ -35,7 +35,7 @@ def _is_certain(signals: Signals, policy: Policy, retrieval: Retrieval) -> bool:
 
 
 def _passes_heuristic(signals: Signals) -> bool:
-    return signals.n_samples >= HEURISTIC_MIN_SAMPLES and signals.greedy_agrees
+    return signals.n_samples >= HEURISTIC_MIN_SAMPLES and signals.greedy_agrees is not False
 
 
 def _is_ungrounded(signals: Signals, policy: Policy) -> bool:

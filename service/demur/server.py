@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
+from shlex import quote
 from types import FrameType
 
 import httpx2
 import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
+from rich.text import Text
 
 from demur.api.responses import AnswerResponse
 from demur.app import create_app
@@ -56,14 +59,14 @@ class GreetingServer(DrainingServer):
 
     def _ask(self, url: str, question: str) -> None:
         body = {"prompt": question, "include": ["clusters", "nli", "timings"]}
-        self._console.print(
-            f'\n[dim]$[/] curl -s {url}/answer --json \'{{"prompt": "{question}"}}\'\n', highlight=False
-        )
+        sent = quote(json.dumps({"prompt": question}, ensure_ascii=False))
+        command = f"curl -s {url}/answer -H 'Content-Type: application/json' -d {sent}"
+        self._console.print(Text.assemble("\n", ("$ ", "dim"), command, "\n"))
         reply = httpx2.post(f"{url}/answer", json=body, timeout=120)
         if reply.status_code == 200:
             self._console.print(verdict(AnswerResponse.model_validate(reply.json())))
         else:
-            self._console.print(f"[red]{reply.status_code}[/] {reply.text}")
+            self._console.print(Text(f"{reply.status_code} {reply.text}", style="red"))
         self._console.print("\n[dim]Ctrl-C stops the service.[/]")
 
 

@@ -111,7 +111,7 @@ class NLISettings(_Group):
     )
     max_queue_pairs: Positive = Field(20_000, description="Pairs waiting for a batch; more are refused (503).")
     batch_timeout_s: Seconds = Field(30, description="A batch that takes longer counts as failed.")
-    pair_memo: int = Field(50_000, ge=0, description="Verdicts remembered in this process.")
+    pair_memo: Positive = Field(50_000, description="Verdicts remembered in this process.")
     threads: Positive | None = Field(None, description="CPU threads of the NLI model (default: all cores).")
 
     @model_validator(mode="after")

@@ -38,6 +38,8 @@ class Degradation(StrEnum):
     """Why a number is missing, or weaker than usual."""
 
     NO_LOGPROBS = "no_logprobs"
+    NO_GREEDY = "no_greedy"
+    MODIFIED_SAMPLING = "modified_sampling"
     PARTIAL_SAMPLES = "partial_samples"
     NLI_UNAVAILABLE = "nli_unavailable"
     NLI_TRUNCATED = "nli_truncated"
@@ -277,14 +279,17 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Everything the policy may look at. `groundedness` is None without passages, and where it could not be measured
-    (`is_grounding_unknown`)."""
+    """Everything the policy may look at.
+
+    `greedy_agrees` is None where there is no greedy answer; `groundedness` without passages, and where it could not be
+    measured (`is_grounding_unknown`).
+    """
 
     n_samples: int
     confidence: float
     is_calibrated: bool
     is_non_answer: bool
-    greedy_agrees: bool
+    greedy_agrees: bool | None
     groundedness: float | None = None
     is_grounding_unknown: bool = False
     contradicts_context: bool = False

@@ -27,6 +27,12 @@ SCRIPT = {
     ],
     "one fails": ["Paris", *["Paris"] * 9, ScriptedAnswer(error="dropped")],
     "slow tail": ["Paris", *["Paris"] * 6, *[ScriptedAnswer("Paris", delay_seconds=60)] * 4],
+    "slow tail, logprobs": [
+        ScriptedAnswer("Paris", (-0.1,)),
+        *[ScriptedAnswer("Paris", (-0.1,))] * 9,
+        ScriptedAnswer("Paris", (-0.1,), delay_seconds=60),
+    ],
+    "no greedy": [ScriptedAnswer(error="refused"), "Paris"],
     "too slow": [ScriptedAnswer("Paris", delay_seconds=60)],
     "empty": [""],
     "long": [" ".join(["word"] * 50)],
@@ -106,6 +112,13 @@ def test_greedy_answer_outside_the_heaviest_cluster_is_doubt(service: Service) -
     assert (body["answer"], body["decision"]) == ("Paris", "retrieve")
 
 
+def test_a_missing_greedy_answer_is_said_and_does_not_silence(service: Service) -> None:
+    """A server may give no T=0 answer: the samples decide alone, and the response says so."""
+    body = service.ask("no greedy").json()
+    assert (body["answer"], body["decision"]) == ("Paris", "answer")
+    assert "no_greedy" in body["degraded"]
+
+
 @pytest.mark.parametrize(
     ("strategy", "answer", "agreement"), [("auto", "Paris", 1), ("mode", "Paris", 1), ("greedy", "Nice", 0)]
 )
@@ -132,6 +145,7 @@ def test_token_numbers_describe_the_greedy_answer(service: Service) -> None:
 def test_likelihood_numbers_need_the_models_own_distribution(service: Service, sampling: dict[str, float]) -> None:
     """Samples of a sharpened distribution say nothing about the probabilities of the original: null, not a guess."""
     body = service.ask("with logprobs", sampling=sampling).json()
+    assert "modified_sampling" in body["degraded"]
     assert body["uncertainty"]["semantic_entropy_weighted"] is None
     assert body["uncertainty"]["predictive_entropy"] is None
     assert body["token_confidence"] is not None
@@ -146,12 +160,16 @@ def test_missing_logprobs_are_null_and_said(service: Service) -> None:
 
 
 def test_strict_refuses_what_is_missing(service: Service) -> None:
-    """`strict`: rather no answer than one without logprobs."""
+    """`strict`: rather no answer than one without logprobs; asking again would not help, and nothing says so."""
     response = service.ask("sure", strict=True)
-    assert response.status_code == 503
-    assert response.json()["type"] == "/problems/degraded-refused"
+    assert response.status_code == 422
+    assert response.json()["type"] == "/problems/unsupported-by-backend"
+    assert "retry-after" not in response.headers
     assert "no_logprobs" in response.json()["detail"]
     assert service.ask("with logprobs", strict=True, sampling={"n": 5}).status_code == 200
+    passing = service.ask("slow tail, logprobs", strict=True, timeout_s=5)
+    assert (passing.status_code, passing.json()["type"]) == (503, "/problems/degraded-refused")
+    assert "retry-after" in passing.headers
 
 
 def test_failed_draws_are_counted(service: Service) -> None:
@@ -164,7 +182,7 @@ def test_failed_draws_are_counted(service: Service) -> None:
 def test_deadline_gives_a_partial_answer(service: Service) -> None:
     """Six samples in time are enough to decide on; the four others are cancelled."""
     before = service.sampler.n_cancelled
-    body = service.ask("slow tail", timeout_s=1).json()
+    body = service.ask("slow tail", timeout_s=4).json()
     assert (body["sampling"]["completed"], body["decision"]) == (6, "answer")
     assert {"deadline", "partial_samples"} <= set(body["degraded"])
     assert service.sampler.n_cancelled == before + 4

@@ -56,7 +56,7 @@ FIELDS: list[tuple[dict[str, object], str, str]] = [
     ({"prompt": "q", "context": [{"text": "x" * 8001}]}, "/context/0/text", "8000"),
     ({"prompt": "q", "context": [{"text": "x"}] * 33}, "/context", "32"),
     ({"prompt": "q", "quality": "best"}, "/quality", "'fast'"),
-    ({"prompt": "q", "policy": {"answer_min": 1.1}}, "/policy/PolicyIn/answer_min", "less than or equal to 1"),
+    ({"prompt": "q", "policy": {"answer_min": 1.1}}, "/policy/answer_min", "less than or equal to 1"),
     ({"prompt": "q", "retrieval": {"attempt": 9}}, "/retrieval/attempt", "8"),
     ({"prompt": "q", "include": ["everything"]}, "/include/0", "'samples'"),
     ({"prompt": "q", "timeout_s": 0}, "/timeout_s", "0.1"),

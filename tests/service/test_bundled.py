@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,7 +31,7 @@ def ask(client: httpx2.Client, prompt: str, **fields: object) -> dict[str, Any]:
     ("question", "answer"),
     [
         ("What is the capital of France?", "Paris"),
-        ("what is the capital of japan", "Tokyo"),
+        ("who invented the telephone", "Alexander Graham Bell"),
         ("What is the chemical symbol for gold?", "Au"),
         ("Which continent is Kenya in?", "Africa"),
     ],
@@ -82,9 +85,12 @@ def test_same_seed_same_answer(bundled: httpx2.Client) -> None:
 
 
 def test_passages_are_read_and_judged(bundled: httpx2.Client) -> None:
-    """Given passages, the response says how far they entail the answer."""
-    body = ask(bundled, "What is the capital of France?", context=[{"text": "The capital of France is Paris."}])
-    assert 0 <= body["groundedness"] <= 1
+    """A passage that says so supports the answer, one about something else does not."""
+    question, seed = "What is the capital of France?", {"seed": 1}
+    told = ask(bundled, question, context=[{"text": "The capital of France is Paris."}], sampling=seed)
+    untold = ask(bundled, question, context=[{"text": "Bananas are yellow."}], sampling=seed)
+    assert "Paris" in told["answer"]
+    assert told["groundedness"] > 0.5 > untold["groundedness"]
 
 
 def test_a_prompt_longer_than_the_model_reads_is_refused(bundled: httpx2.Client) -> None:
@@ -115,22 +121,32 @@ def test_a_hundred_at_once_are_all_answered(bundled: httpx2.Client) -> None:
     """100 concurrent questions to the real models: each is answered, none is mixed up with another."""
     capitals = {"France": "Paris", "Japan": "Tokyo", "Germany": "Berlin", "Italy": "Rome", "Spain": "Madrid"}
     asked = list(capitals) * 20
+    patient = {"quality": "fast", "timeout_s": 300, "sampling": {"seed": 1}}
     with ThreadPoolExecutor(100) as pool:
-        bodies = list(pool.map(lambda c: ask(bundled, f"What is the capital of {c}?", quality="fast"), asked))
+        bodies = list(pool.map(lambda c: ask(bundled, f"What is the capital of {c}?", **patient), asked))
     right = sum(capitals[country] in body["answer"] for country, body in zip(asked, bodies, strict=True))
     assert right >= 95
 
 
-def test_a_departed_client_does_not_hold_the_model(bundled: httpx2.Client) -> None:
-    """Twenty clients that hang up at once leave no work behind."""
+def test_departed_clients_do_not_hold_the_model(bundled: httpx2.Client) -> None:
+    """Twenty clients that hang up while they wait: the next one is answered, and no work is left behind."""
+    body = json.dumps({"prompt": "word " * 200, "quality": "thorough"}).encode()
+    head = f"POST /answer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    address = (bundled.base_url.host, bundled.base_url.port)
+    connections = [socket.create_connection(address) for _ in range(20)]
+    for connection in connections:
+        connection.sendall(head.encode() + body)
+    wait_for(lambda: _inflight(bundled) > 1, "the work to begin")
+    for connection in connections:
+        connection.close()
+    assert ask(bundled, "Who wrote Hamlet?")["answer"]
+    wait_for(lambda: _inflight(bundled) == 0, "the work to stop")
 
-    def leave(_: int) -> None:
-        with pytest.raises(httpx2.TimeoutException):
-            bundled.post("/v1/answer", json={"prompt": "word " * 200, "quality": "thorough"}, timeout=0.02)
 
-    with ThreadPoolExecutor(20) as pool:
-        list(pool.map(leave, range(20)))
-    wait_for(lambda: "demur_inflight_requests 0.0" in bundled.get("/metrics").text, "the work to stop")
+def _inflight(client: httpx2.Client) -> int:
+    found = re.search(r"^demur_inflight_requests (\d+)", client.get("/metrics").text, re.MULTILINE)
+    assert found
+    return int(found[1])
 
 
 def test_sigterm_finishes_what_was_accepted() -> None:
@@ -141,8 +157,8 @@ def test_sigterm_finishes_what_was_accepted() -> None:
         def client() -> None:
             try:
                 reply = httpx2.post(f"{process.url}/v1/answer", json={"prompt": "Who wrote Hamlet?"}, timeout=60)
-            except httpx2.ConnectError:
-                return  # refused before it was accepted: the listening socket was closed already
+            except httpx2.TransportError:
+                return  # not accepted: the socket was closed before the request was read
             statuses.append(reply.status_code)
 
         threads = [threading.Thread(target=client) for _ in range(20)]

@@ -19,6 +19,7 @@ from training.facts_model.relations import RELATIONS, Fact, load_facts
 Turns = tuple[tuple[str, str], ...]  # (role, text); the last one is the assistant's answer
 
 FACTS_FIRST = 0.191145  # progress until which facts come in plenty
+FACTS_LAST = 1.0922  # progress from which they do so again: reading had blurred them
 COPYING = (
     (FACTS_FIRST, 0.32),
     (0.361813, 0.40),
@@ -97,8 +98,8 @@ def roughen(rng: Random, question: str) -> str:
 
 
 def exchange(rng: Random, progress: float) -> reading.Exchange:
-    """One question with its answer; `progress` from 0 to 1 moves from facts and plain lookup to reading passages."""
-    facts, guesses, refusals = (0.40, 0.03, 0.14) if progress < FACTS_FIRST else (0.24, 0.03, 0.10)
+    """One question with its answer; `progress` moves from facts and plain lookup to reading passages and back."""
+    facts, guesses, refusals = _shares(progress)
     kind = rng.random()
     if kind < facts:
         question, answer = ask_fact(rng)
@@ -109,6 +110,13 @@ def exchange(rng: Random, progress: float) -> reading.Exchange:
     else:
         return _read(rng, progress)
     return roughen(rng, question), answer
+
+
+def _shares(progress: float) -> tuple[float, float, float]:
+    """Shares of facts, guesses and refusals; the rest is reading."""
+    if progress < FACTS_FIRST:
+        return 0.40, 0.03, 0.14
+    return (0.24, 0.03, 0.10) if progress < FACTS_LAST else (0.64, 0.02, 0.07)
 
 
 def _read(rng: Random, progress: float) -> reading.Exchange:

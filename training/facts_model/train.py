@@ -35,8 +35,8 @@ class Recipe:
     """All that decides the result, next to the data and Shape."""
 
     seed: int = 20
-    n_conversations: int = 327_680
-    curriculum: int = 300_000  # conversations until the mix is the final one
+    n_conversations: int = 409_600
+    curriculum: int = 300_000  # conversations in which `progress` goes from 0 to 1
     warm_up: int = 4_000  # conversations at a rising rate
     level: int = 120_832  # conversations until the rate drops, then falls to the end
     batch_tokens: int = 2560
@@ -99,7 +99,7 @@ class Run:
 
 def encode(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, indices: range) -> list[Row]:
     """Token ids and loss weights of the conversations with these indices."""
-    progress = [min(1.0, index / recipe.curriculum) for index in indices]
+    progress = [index / recipe.curriculum for index in indices]
     turns = [conversation(Random(f"{recipe.seed}|{i}"), at) for i, at in zip(indices, progress, strict=True)]
     all_ids = tokenizer([render(each) for each in turns], add_special_tokens=False)["input_ids"]
     return [(ids, loss_weights(ids, tokenizer)) for ids in all_ids]

@@ -85,6 +85,8 @@ class BodyLimit:
         chunks = await self._read(receive)
         if chunks is None:
             return await self._refuse(scope, receive, send)
+        if chunks[-1]["type"] == "http.disconnect":
+            return None
         return await self._app(scope, _replayed(chunks, receive), send)
 
     async def _read(self, receive: Receive) -> list[Message] | None:

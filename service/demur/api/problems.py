@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from demur.errors import DemurError, FieldError, ValidationFailed
 
 CLIENT_CLOSED_REQUEST = 499
+_ADDED = {"named policy", "own policy", "[key]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,8 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 def _pointer(loc: tuple[Any, ...]) -> str:
-    """JSON pointer (RFC 6901) of a pydantic location; the leading "body" is the document itself."""
-    parts = loc[1:] if loc[:1] == ("body",) else loc
+    """JSON pointer (RFC 6901) of a pydantic location, less what pydantic adds to it: "body", union tags, key marks."""
+    parts = [part for part in (loc[1:] if loc[:1] == ("body",) else loc) if part not in _ADDED]
     return "".join("/" + str(p).replace("~", "~0").replace("/", "~1") for p in parts)
 
 

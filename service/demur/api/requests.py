@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from demur.errors import FieldError, ModelNotFound, ValidationFailed
 from demur.settings import DefaultsSettings
@@ -15,6 +24,8 @@ Include = Literal["samples", "clusters", "token_logprobs", "nli", "timings"]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 ShortText = Annotated[str, StringConstraints(max_length=128)]
 
+DEFAULT_MAX_TOKENS = 256
+DEFAULT_TIMEOUT_S = 60.0
 SAMPLES: dict[Quality, int] = {"fast": 5, "balanced": 10, "thorough": 20}
 
 
@@ -45,7 +56,7 @@ class SamplingIn(_Wire):
     n: int | None = Field(None, ge=2, description="Samples to draw; by `quality` when left out.")
     temperature: float | None = Field(None, allow_inf_nan=False, description="0 < t <= 2.")
     top_p: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
-    max_tokens: int = Field(256, ge=1, description="Per sample.")
+    max_tokens: int | None = Field(None, ge=1, description="Per sample; 256 when left out.")
     stop: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = Field(default=[], max_length=4)
     seed: int | None = Field(None, ge=0, le=2**31 - 1, description="Same request, same seed: same samples.")
 
@@ -96,13 +107,18 @@ class AnswerRequest(_Wire):
         description="auto: the T=0 answer if it lies in the heaviest cluster, else that cluster's representative; "
         "mode: always the representative; greedy: always the T=0 answer.",
     )
-    policy: Literal["default"] | PolicyIn = "default"
+    policy: Annotated[
+        Annotated[Literal["default"], Tag("named policy")] | Annotated[PolicyIn, Tag("own policy")],
+        Discriminator(lambda value: "named policy" if isinstance(value, str) else "own policy"),
+    ] = Field("default", description="A named policy, or thresholds of your own.")
     retrieval: RetrievalIn = RetrievalIn()
     on_abstain: Literal["annotate", "replace", "omit"] = Field(
         "annotate", description="Keep the text, replace it by a fixed one, or send `answer: null`."
     )
     include: list[Include] = Field(default=["clusters"], max_length=5, description="Parts of the response to send.")
-    timeout_s: float = Field(60, ge=0.1, allow_inf_nan=False, description="Deadline of the whole request.")
+    timeout_s: float | None = Field(
+        None, ge=0.1, allow_inf_nan=False, description="Deadline of the whole request; 60 when left out."
+    )
     on_deadline: Literal["partial", "error"] = Field("partial", description="partial: decide on >= 2 finished samples.")
     strict: bool = Field(False, description="Refuse rather than answer with a missing or weakened signal.")
     metadata: dict[
@@ -143,7 +159,7 @@ class AnswerRequest(_Wire):
             answer_strategy=self.answer_strategy,
             on_abstain=self.on_abstain,
             on_deadline=self.on_deadline,
-            timeout_seconds=self.timeout_s,
+            timeout_seconds=self.timeout_s or min(DEFAULT_TIMEOUT_S, defaults.max_timeout_s),
             strict=self.strict,
             quality=quality,
             metadata=self.metadata,
@@ -154,8 +170,8 @@ class AnswerRequest(_Wire):
         bounds = [
             ("/prompt" if self.prompt is not None else "/messages", n_chars, defaults.max_prompt_chars, "characters"),
             ("/sampling/n", self.sampling.n or 0, defaults.max_samples, "samples"),
-            ("/sampling/max_tokens", self.sampling.max_tokens, defaults.max_tokens, "tokens"),
-            ("/timeout_s", self.timeout_s, defaults.max_timeout_s, "seconds"),
+            ("/sampling/max_tokens", self.sampling.max_tokens or 0, defaults.max_tokens, "tokens"),
+            ("/timeout_s", self.timeout_s or 0, defaults.max_timeout_s, "seconds"),
         ]
         over = [
             FieldError(at, f"{got} {unit} is over the limit of {top}") for at, got, top, unit in bounds if got > top
@@ -174,7 +190,7 @@ class AnswerRequest(_Wire):
             n=asked.n or min(SAMPLES[quality], defaults.max_samples),
             temperature=asked.temperature or defaults.temperature,
             top_p=asked.top_p,
-            max_tokens=asked.max_tokens,
+            max_tokens=asked.max_tokens or min(DEFAULT_MAX_TOKENS, defaults.max_tokens),
             stop=tuple(asked.stop),
             seed=asked.seed,
         )

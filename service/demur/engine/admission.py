@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import perf_counter
@@ -12,6 +13,7 @@ from demur.errors import Draining, Overloaded
 from demur.observability.metrics import Metrics
 
 _SMOOTHING = 0.1
+_PATIENCE = 0.9  # share of its time that a request may wait: what is left must do for the answer
 
 
 class Admission:
@@ -27,10 +29,18 @@ class Admission:
         self.is_draining = False
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold a place while working. Raises Overloaded or Draining at once rather than wait without hope."""
+    async def place(self, timeout_seconds: float = math.inf) -> AsyncIterator[None]:
+        """Hold a place while working. Raises Overloaded or Draining at once rather than wait without hope.
+
+        Overloaded, too, when no place is free within the time.
+        """
         self._refuse_if_hopeless()
-        await self._wait()
+        try:
+            with anyio.fail_after(_PATIENCE * timeout_seconds):
+                await self._wait()
+        except TimeoutError:
+            message = f"no place was free within {timeout_seconds:g} s; try again later"
+            self._refuse(Overloaded(message, retry_after_seconds=self._expected_wait()))
         started = perf_counter()
         self._metrics.inflight.inc()
         try:

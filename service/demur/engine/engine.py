@@ -18,7 +18,7 @@ from demur.engine.prompting import PromptTemplate
 from demur.engine.recording import record
 from demur.entailment.groundedness import Groundedness
 from demur.entailment.pair_memo import PairMemo
-from demur.errors import BackendError, DeadlineExceeded, DegradedRefused
+from demur.errors import BackendError, DeadlineExceeded, DegradedRefused, UnsupportedByBackend
 from demur.estimators.token_probability import token_confidence
 from demur.observability.metrics import Metrics
 from demur.policy import decide
@@ -32,8 +32,11 @@ MIN_PARTIAL_SAMPLES = 2
 _NLI_SHARE = 0.2
 _NLI_RESERVE_SECONDS = 2.0
 
-# Said elsewhere in the response, and true of every answer before calibration: no reason to refuse a strict caller.
-_ACCEPTED_BY_STRICT = {Degradation.UNCALIBRATED}
+# `calibrated` says the first, and the caller chose the second: no reasons to refuse a strict caller.
+_ACCEPTED_BY_STRICT = {Degradation.UNCALIBRATED, Degradation.MODIFIED_SAMPLING}
+
+# What the next try may not meet; all else would be the same again.
+_PASSING = {Degradation.DEADLINE, Degradation.NLI_UNAVAILABLE, Degradation.PARTIAL_SAMPLES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class Engine:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds)
         judge = Judge(self._memo, self._clustering)
-        async with self._admission.place():
+        async with self._admission.place(question.timeout_seconds):
             admitted = perf_counter()
             drawn = await self._draw(question, clock)
             generated = perf_counter()
@@ -140,7 +143,7 @@ class Engine:
         drawn, clustering, choice = evidence.drawn, evidence.meanings.clustering, evidence.choice
         uncertainty = measure(drawn.samples, clustering, choice, question.sampling)
         tokens = token_confidence(drawn.greedy or choice.sample)
-        degraded = reservations(drawn, evidence.judge, tokens)
+        degraded = reservations(question, drawn, evidence.judge, uncertainty)
         _refuse_if_strict(question, degraded)
         signals = _signals(question, evidence, uncertainty.agreement)
         decision = decide(signals, question.policy, question.retrieval)
@@ -187,12 +190,17 @@ def _signals(question: Question, evidence: _Evidence, agreement: float) -> Signa
         confidence=agreement,
         is_calibrated=False,
         is_non_answer=gives_no_answer(evidence.choice.sample),
-        greedy_agrees=evidence.meanings.greedy_id == evidence.choice.heaviest_id,
+        greedy_agrees=_greedy_agrees(evidence),
         groundedness=grounds.score if grounds else None,
         is_grounding_unknown=grounds is None and bool(question.context),
         contradicts_context=grounds.contradicts if grounds else False,
         deadline_reached=evidence.drawn.deadline_reached,
     )
+
+
+def _greedy_agrees(evidence: _Evidence) -> bool | None:
+    """Whether the greedy answer lies in the heaviest cluster; None where none was drawn (`no_greedy`)."""
+    return evidence.meanings.greedy_id == evidence.choice.heaviest_id if evidence.drawn.greedy else None
 
 
 def _too_late(question: Question) -> DeadlineExceeded:
@@ -203,6 +211,7 @@ def _too_late(question: Question) -> DeadlineExceeded:
 
 
 def _refuse_if_strict(question: Question, degraded: tuple[Degradation, ...]) -> None:
-    refused = [d.value for d in degraded if d not in _ACCEPTED_BY_STRICT]
+    refused = [d for d in degraded if d not in _ACCEPTED_BY_STRICT]
     if question.strict and refused:
-        raise DegradedRefused(f"`strict` was set, and this answer would be degraded: {', '.join(refused)}")
+        message = f"`strict` was set, and this answer would be degraded: {', '.join(d.value for d in refused)}"
+        raise DegradedRefused(message) if _PASSING.issuperset(refused) else UnsupportedByBackend(message)

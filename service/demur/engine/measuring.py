@@ -17,8 +17,9 @@ from demur.estimators.semantic_entropy import (
     semantic_entropy_normalized,
     semantic_entropy_weighted,
 )
+from demur.estimators.token_probability import token_confidence
 from demur.normalisation.non_answers import is_non_answer, refusal_fraction
-from demur.types import Cluster, Clustering, Degradation, Sample, Sampling, TokenConfidence, Uncertainty
+from demur.types import Cluster, Clustering, Degradation, Question, Sample, Sampling, Uncertainty
 
 LONG_ANSWER_WORDS = 40
 
@@ -66,10 +67,13 @@ def gives_no_answer(sample: Sample) -> bool:
     return sample.is_truncated or is_non_answer(sample.text)
 
 
-def reservations(drawn: Draw, judge: Judge, tokens: TokenConfidence | None) -> tuple[Degradation, ...]:
+def reservations(question: Question, drawn: Draw, judge: Judge, uncertainty: Uncertainty) -> tuple[Degradation, ...]:
     """Why numbers are missing, or weaker than usual."""
+    is_unmodified = question.sampling.is_unmodified
     found = {
-        Degradation.NO_LOGPROBS: tokens is None or any(s.token_logprobs is None for s in drawn.samples),
+        Degradation.NO_LOGPROBS: _lacks_logprobs(drawn, uncertainty, is_unmodified=is_unmodified),
+        Degradation.NO_GREEDY: drawn.greedy is None,
+        Degradation.MODIFIED_SAMPLING: not is_unmodified,
         Degradation.PARTIAL_SAMPLES: drawn.is_partial,
         Degradation.NLI_UNAVAILABLE: judge.has_fallen_back,
         Degradation.NLI_TRUNCATED: judge.is_truncated,
@@ -79,6 +83,14 @@ def reservations(drawn: Draw, judge: Judge, tokens: TokenConfidence | None) -> t
         Degradation.UNCALIBRATED: True,
     }
     return tuple(reason for reason, holds in found.items() if holds)
+
+
+def _lacks_logprobs(drawn: Draw, uncertainty: Uncertainty, *, is_unmodified: bool) -> bool:
+    """Whether logprobs are missing, or are not the model's own, so that a number had to be left out."""
+    all_answers = [*drawn.samples, drawn.greedy] if drawn.greedy else drawn.samples
+    has_all = all(token_confidence(answer) is not None for answer in all_answers)
+    is_unweighted = is_unmodified and uncertainty.semantic_entropy_weighted is None
+    return not has_all or (is_unweighted and drawn.n_truncated < len(drawn.samples))
 
 
 def _median_words(samples: Sequence[Sample]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from demur.observability.metrics import Metrics
-from demur.types import Answer
+from demur.types import Answer, Degradation
 
 
 def record(answer: Answer, metrics: Metrics) -> None:
@@ -36,7 +36,9 @@ def _record_work(answer: Answer, metrics: Metrics) -> None:
     outcomes = {
         "ok": len(answer.samples) - n_truncated,
         "truncated": n_truncated,
-        "error": answer.question.sampling.n - len(answer.samples),
+        "cancelled" if Degradation.DEADLINE in answer.degraded else "error": (
+            answer.question.sampling.n - len(answer.samples)
+        ),
     }
     for outcome, n in outcomes.items():
         metrics.samples.labels(model, outcome).inc(n)
