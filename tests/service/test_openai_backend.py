@@ -67,7 +67,7 @@ def test_a_server_without_logprobs_degrades_and_strict_refuses() -> None:
         assert answer["uncertainty"]["predictive_entropy"] is None
         assert "no_logprobs" in answer["degraded"]
         refused = ask(client, strict=True)
-        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/degraded-refused")
+        assert (refused.status_code, refused.json()["type"]) == (422, "/problems/unsupported-by-backend")
 
 
 def test_errors_of_the_server_are_problems() -> None:

@@ -211,15 +211,15 @@ async def test_a_hung_model_fails_its_callers_and_is_refused_until_it_comes_back
     gate = Gate()
     classifier = WordClassifier(on_predict=gate)
     metrics = Metrics()
-    batcher = Batcher(classifier, metrics, timeout_seconds=0.05)
+    batcher = Batcher(classifier, metrics, timeout_seconds=1)
     errors: list[str] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_fails, batcher, _pairs("hangs", 2), errors)
         await gate.reached()
         tasks.start_soon(_fails, batcher, _pairs("in-line", 2), errors)
     assert batcher.is_stuck
-    assert errors == ["the NLI model words did not answer within 0.05 s"] * 2
-    with anyio.fail_after(1):
+    assert errors == ["the NLI model words did not answer within 1 s"] * 2
+    with anyio.fail_after(10):
         await _fails(batcher, _pairs("refused", 1), errors)
     gate.open()
     await _until(lambda: not batcher.is_stuck)
