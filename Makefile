@@ -44,7 +44,7 @@ $(TRAIN): $(STAMP)
 install: $(STAMP) ## Install the service and its embedded default into .venv
 
 serve: $(STAMP) ## Start the service and ask it QUESTION
-	$(BIN)/demur serve --first-question "$(QUESTION)"
+	DEMUR_OBSERVABILITY__LOG_FORMAT=console $(BIN)/demur serve --first-question "$(QUESTION)"
 
 ask: $(STAMP) ## Ask QUESTION without a service
 	$(BIN)/demur ask "$(QUESTION)"

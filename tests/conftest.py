@@ -7,7 +7,7 @@ from hypothesis import settings
 
 # No deadline: a shared machine pauses now and then, which is no fault of the code.
 settings.register_profile("default", deadline=None)
-settings.register_profile("long", deadline=None, max_examples=2000)
+settings.register_profile("long", deadline=None, max_examples=1000)
 settings.load_profile("default")
 
 
