@@ -37,5 +37,5 @@ def configure(level: str, log_format: str) -> None:
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
     # They tell of every call to a server behind this one, the openai client at `debug` with its prompts.
-    for name in ("httpx2", "httpcore2", "openai"):
+    for name in ("httpx2", "httpcore2", "openai", "sentence_transformers"):
         logging.getLogger(name).setLevel(logging.WARNING)
