@@ -43,14 +43,26 @@ async def test_a_full_queue_is_refused_at_once_with_a_time() -> None:
 
 async def test_a_waiter_that_leaves_gives_its_turn_away() -> None:
     """A cancelled waiter neither holds a place nor counts as waiting."""
-    admission = Admission(1, 1, Metrics())
+    metrics = Metrics()
+    admission = Admission(1, 1, metrics)
     async with admission.place():
-        with anyio.move_on_after(0.01):
+        with anyio.move_on_after(0.01) as left:
             async with admission.place():
                 raise AssertionError("admitted beyond the bound")
+        assert left.cancelled_caught
+        assert metrics.registry.get_sample_value("demur_queued_requests") == 0
     with anyio.fail_after(10):
         async with admission.place():
-            pass
+            assert metrics.registry.get_sample_value("demur_inflight_requests") == 1
+
+
+async def test_waiting_ends_before_the_time_of_the_request_does() -> None:
+    """A request that finds no place within its time is told that the service is full, not that its samples were slow."""
+    admission = Admission(1, 1, Metrics())
+    async with admission.place():
+        with anyio.fail_after(10), pytest.raises(Overloaded, match="no place was free"):
+            async with admission.place(timeout_seconds=0.05):
+                raise AssertionError("admitted beyond the bound")
 
 
 async def test_failing_work_gives_its_place_back() -> None:

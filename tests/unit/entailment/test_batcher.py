@@ -270,6 +270,7 @@ async def test_tokenising_goes_on_while_the_model_runs() -> None:
         await gate.reached()
         tasks.start_soon(batcher.label, _pairs("next", 1))
         await _until(lambda: "next0" in tokenised)
+        assert not [p for p in classifier.asked if p.premise.answer == "next0"], "the model has not come to it yet"
         gate.open()
     await batcher.aclose()
 
