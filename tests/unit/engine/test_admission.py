@@ -57,7 +57,7 @@ async def test_a_waiter_that_leaves_gives_its_turn_away() -> None:
 
 
 async def test_waiting_ends_before_the_time_of_the_request_does() -> None:
-    """A request that finds no place within its time is told that the service is full, not that its samples were slow."""
+    """A request that finds no place within its time is told that the service is full, not that samples were slow."""
     admission = Admission(1, 1, Metrics())
     async with admission.place():
         with anyio.fail_after(10), pytest.raises(Overloaded, match="no place was free"):
