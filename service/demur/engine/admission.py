@@ -23,7 +23,6 @@ class Admission:
         self._places = anyio.Semaphore(max_running)
         self._max_running = max_running
         self._max_waiting = max_waiting
-        self._n_waiting = 0
         self._mean_seconds = 1.0
         self._metrics = metrics
         self.is_draining = False
@@ -50,6 +49,11 @@ class Admission:
             self._places.release()
             self._mean_seconds += _SMOOTHING * (perf_counter() - started - self._mean_seconds)
 
+    @property
+    def _n_waiting(self) -> int:
+        """Counted by the semaphore: one that was given a place, but has not run since, no longer waits."""
+        return self._places.statistics().tasks_waiting
+
     def drain(self) -> None:
         """Finish what was accepted, accept nothing more."""
         self.is_draining = True
@@ -66,12 +70,10 @@ class Admission:
         raise error
 
     async def _wait(self) -> None:
-        self._n_waiting += 1
         self._metrics.queued.inc()
         try:
             await self._places.acquire()
         finally:
-            self._n_waiting -= 1
             self._metrics.queued.dec()
 
     def _expected_wait(self) -> float:

@@ -41,6 +41,24 @@ async def test_a_full_queue_is_refused_at_once_with_a_time() -> None:
     assert refusal.value.retry_after_seconds >= 1
 
 
+async def test_who_was_given_a_place_no_longer_counts_as_waiting() -> None:
+    """Three arrive in one turn of the event loop at a door of one and a queue of one: only the third is refused."""
+    admission, outcomes = Admission(1, 1, Metrics()), []
+
+    async def work() -> None:
+        try:
+            async with admission.place():
+                await anyio.sleep(0.01)
+                outcomes.append("answered")
+        except Overloaded:
+            outcomes.append("refused")
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(work)
+    assert sorted(outcomes) == ["answered", "answered", "refused"]
+
+
 async def test_a_waiter_that_leaves_gives_its_turn_away() -> None:
     """A cancelled waiter neither holds a place nor counts as waiting."""
     metrics = Metrics()
