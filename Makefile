@@ -68,7 +68,7 @@ format: $(DEV) ## Format the code
 bench: $(DEV) ## What /answer costs on top of sampling
 	$(BIN)/python -m benchmarks.overhead
 
-train: $(TRAIN) ## Train the two bundled models again (about an hour each on 2 cores)
+train: $(TRAIN) ## Train the two bundled models again (an hour or more each)
 	@test -d $(DATA)/nli || { echo "set DATA to the folder with the training sets (training/README.md)"; exit 1; }
 	$(BIN)/python -m training.facts_model.train
 	$(BIN)/python -m training.nli_model.train --data $(DATA)

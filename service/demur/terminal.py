@@ -41,14 +41,10 @@ def _headline(response: AnswerResponse) -> Panel:
         (f"{icon} {response.decision.value.upper()}", style),
         f"  {_WHY[response.reason]} ",
         (f"({response.reason.value})", "dim"),
-        f"\nconfidence {response.confidence:.2f}, answer from {_answer_min(response):.2f} ",
+        f"\nconfidence {response.confidence:.2f}, answer from {response.policy.answer_min:.2f} ",
         (f"({kind})", "dim"),
     )
     return Panel(body, title=escape(response.model), title_align="left", border_style=style.split()[-1])
-
-
-def _answer_min(response: AnswerResponse) -> float:
-    return response.policy.answer_min
 
 
 def _clusters(clusters: list[ClusterOut]) -> Table:

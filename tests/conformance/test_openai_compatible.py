@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, aclosing
-from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -20,54 +16,12 @@ from demur.errors import (
     UnsupportedByBackend,
 )
 from demur.observability.metrics import Metrics
-from demur.samplers.endpoints import Endpoints
-from demur.samplers.openai_compatible import OpenAISampler
-from demur.types import Message, Sample, Sampling
-from tests.conformance.openai_server import MODEL, Behaviour, Fault, OpenAIServer, openai_server
-from tests.conformance.samplers import FRANCE, draw, draw_sorted, until
+from demur.types import Message, Sampling
+from tests.conformance.openai_server import Behaviour, Fault, openai_server
+from tests.conformance.probing import Connect, probed, sampled
+from tests.conformance.samplers import FRANCE, draw, draw_sorted
 
 pytestmark = pytest.mark.anyio
-
-Connect = Callable[..., OpenAISampler]
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Behaviour], OpenAIServer]]:
-    with ExitStack() as stack:
-        yield lambda behaviour: stack.enter_context(openai_server(behaviour))
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
-async def connect(metrics: Metrics) -> AsyncIterator[Connect]:
-    async with AsyncExitStack() as stack:
-
-        def build(
-            *servers: OpenAIServer, api: Any = "auto", use_n: Any = "auto", logprobs: Any = "auto", **options: Any
-        ) -> OpenAISampler:
-            endpoints = Endpoints([server.url for server in servers], metrics, **options)
-            sampler = OpenAISampler(endpoints, model=MODEL, api=api, use_n=use_n, logprobs=logprobs)
-            stack.push_async_callback(sampler.aclose)
-            return sampler
-
-        yield build
-
-
-async def probed(sampler: OpenAISampler, server: OpenAIServer, then: Behaviour | None = None) -> OpenAISampler:
-    """Let the server be probed, forget what it saw, and behave as told `then`."""
-    await sampler.probe()
-    server.bodies.clear()
-    server.paths.clear()
-    server.behaviour = then or server.behaviour
-    return sampler
-
-
-def sampled(samples: list[Sample]) -> list[Sample]:
-    return [s for s in samples if not s.is_greedy]
 
 
 # --- what a server can do --------------------------------------------------------------------------------------------
@@ -390,73 +344,3 @@ async def test_all_servers_dead_is_unavailable(connect: Connect) -> None:
         sampler = await probed(connect(one, two, n_retries=0), one)
     with pytest.raises(BackendUnavailable, match="cannot be reached"):
         await draw(sampler, FRANCE, Sampling(n=3, max_tokens=8))
-
-
-# --- leaving ---------------------------------------------------------------------------------------------------------
-
-
-async def test_a_cancelled_request_closes_its_connections(serve: Any, connect: Connect) -> None:
-    """The server sees every one of its calls disconnected."""
-    server = serve(Behaviour(n="ignored"))
-    sampler = await probed(connect(server), server, Behaviour(fault="hang"))
-    task = asyncio.ensure_future(draw(sampler, FRANCE, Sampling(n=4, max_tokens=8)))
-    await until(lambda: server.n_hanging == 5)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await until(lambda: server.n_disconnected == 5)
-
-
-async def test_leaving_after_the_first_answer_closes_the_other_connections(serve: Any, connect: Connect) -> None:
-    """As the engine does when it has seen enough."""
-    server = serve(Behaviour(n="ignored"))
-    sampler = await probed(connect(server), server, Behaviour(n="ignored", fault="hang", n_faults=3))
-    async with aclosing(sampler.sample(FRANCE, Sampling(n=4, max_tokens=8))) as samples:
-        async for _ in samples:
-            await until(lambda: server.n_hanging == 3)
-            break
-    await until(lambda: server.n_disconnected == 3)
-
-
-async def test_closing_ends_what_is_under_way(serve: Any, connect: Connect) -> None:
-    """The waiter is told, and the server sees the disconnect."""
-    server = serve(Behaviour())
-    sampler = await probed(connect(server), server, Behaviour(fault="hang"))
-    task = asyncio.ensure_future(draw(sampler, FRANCE, Sampling(n=4, max_tokens=8)))
-    await until(lambda: server.n_hanging == 2)
-    await sampler.aclose()
-    with pytest.raises(BackendError, match="closed"):
-        await task
-    await until(lambda: server.n_disconnected == 2)
-
-
-async def test_no_more_calls_run_at_once_than_allowed(serve: Any, connect: Connect) -> None:
-    """Across questions; the others wait their turn."""
-    server = serve(Behaviour(n="ignored"))
-    sampler = await probed(connect(server, concurrency=3), server, Behaviour(fault="hang"))
-    task = asyncio.ensure_future(draw(sampler, FRANCE, Sampling(n=8, max_tokens=8)))
-    await until(lambda: server.n_hanging == 3)
-    await asyncio.sleep(0.1)
-    assert server.n_hanging == 3
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def test_the_key_goes_to_the_server_and_the_environments_does_not(
-    serve: Any, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The client would otherwise send OPENAI_API_KEY to whatever listens at the base URL."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-from-the-environment")
-    with_key, without = serve(Behaviour()), serve(Behaviour())
-    await connect(with_key, api_key="secret").probe()
-    await connect(without).probe()
-    assert set(with_key.keys) == {"Bearer secret"}
-    assert not any("environment" in key for key in without.keys)
-
-
-async def test_a_slow_server_answers_within_the_timeout(serve: Any, connect: Connect) -> None:
-    """The bound is on waiting, not on being slow."""
-    server = serve(Behaviour())
-    sampler = await probed(connect(server, timeout_seconds=2), server, replace(server.behaviour, delay_seconds=0.5))
-    assert len(await draw(sampler, FRANCE, Sampling(n=2, max_tokens=8))) == 3

@@ -41,7 +41,7 @@ _PASSING = {Degradation.DEADLINE, Degradation.NLI_UNAVAILABLE, Degradation.PARTI
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """When one request began, and the moments in which its phases ended; `perf_counter` seconds."""
+    """When one request began, and when it must end; `perf_counter` seconds."""
 
     started: float
     deadline: float
