@@ -14,6 +14,7 @@ from demur import __version__
 from demur.api import answer, health, problems
 from demur.api.boundary import BodyLimit, RequestContext
 from demur.engine.admission import Admission
+from demur.engine.answering import Answering
 from demur.engine.engine import Engine
 from demur.engine.prompting import PromptTemplate
 from demur.entailment.base import EntailmentModel
@@ -42,7 +43,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             async with running_engine(settings, metrics, sampler=sampler, entailment=entailment) as engine:
-                app.state.engine = engine
+                app.state.engine, app.state.answering = engine, Answering(engine)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)

@@ -100,12 +100,13 @@ def ask(
 
 async def _ask_here(request: AnswerRequest, settings: Settings) -> AnswerResponse:
     from demur.app import running_engine  # loads the web stack and, behind it, the models
+    from demur.engine.answering import Answering
     from demur.observability.metrics import Metrics
 
     with errors.status("loading the models"):
         async with running_engine(settings, Metrics()) as engine:
-            answer = await engine.answer(request.to_domain(settings.defaults, engine.model))
-    return AnswerResponse.from_domain(answer, request.include, settings.defaults.abstain_text)
+            answered = await Answering(engine).answer(request.to_domain(settings.defaults, engine.model))
+    return AnswerResponse.from_domain(answered, request.include, settings.defaults.abstain_text)
 
 
 def _ask_service(url: str, body: dict[str, Any]) -> AnswerResponse:

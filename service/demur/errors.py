@@ -4,15 +4,21 @@ DemurError
 ├── InvalidRequest                 the caller can mend it
 │   ├── MalformedJSON · BodyTooLarge · UnsupportedMediaType
 │   ├── ValidationFailed           names each field
-│   ├── ModelNotFound
+│   ├── ModelNotFound · NotFound · CacheMiss
+│   ├── Unauthenticated · Forbidden
+│   ├── IdempotencyMismatch        the key was used for another request
 │   ├── ContextLengthExceeded
 │   └── UnsupportedByBackend       the language model's server cannot do what was asked
 ├── Unavailable                    try again later (`retry_after_seconds`)
 │   ├── Overloaded · Draining
+│   ├── RateLimited                this key has used up its share
+│   ├── IdempotencyInProgress      the first request with this key is still running
+│   ├── StoreUnavailable           what must not be lost cannot be kept now
 │   ├── BackendUnavailable         the language model's server is busy, or cannot be reached
 │   └── DegradedRefused            `strict` was asked for and a signal is missing
 ├── BackendError                   the language model failed
 ├── EntailmentUnavailable          the NLI model failed
+├── StoreFull                      no room to keep what must not be lost
 └── DeadlineExceeded
 
 A class's `code` is the slug of the HTTP problem, the label in metrics and the name in logs.
@@ -67,6 +73,26 @@ class ModelNotFound(InvalidRequest):
     code = "model-not-found"
 
 
+class NotFound(InvalidRequest):
+    code = "not-found"
+
+
+class CacheMiss(InvalidRequest):
+    code = "cache-miss"
+
+
+class Unauthenticated(InvalidRequest):
+    code = "unauthenticated"
+
+
+class Forbidden(InvalidRequest):
+    code = "forbidden"
+
+
+class IdempotencyMismatch(InvalidRequest):
+    code = "idempotency-mismatch"
+
+
 class ContextLengthExceeded(InvalidRequest):
     """Numbers that a remote server does not tell are None; `said` is what it says instead."""
 
@@ -104,6 +130,18 @@ class Draining(Unavailable):
     code = "draining"
 
 
+class RateLimited(Unavailable):
+    code = "rate-limited"
+
+
+class IdempotencyInProgress(Unavailable):
+    code = "idempotency-in-progress"
+
+
+class StoreUnavailable(Unavailable):
+    code = "store-unavailable"
+
+
 class BackendUnavailable(Unavailable):
     code = "backend-unavailable"
 
@@ -118,6 +156,10 @@ class BackendError(DemurError):
 
 class EntailmentUnavailable(DemurError):
     code = "nli-unavailable"
+
+
+class StoreFull(DemurError):
+    code = "store-full"
 
 
 class DeadlineExceeded(DemurError):

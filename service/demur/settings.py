@@ -55,6 +55,42 @@ class ServerSettings(_Group):
     max_inflight: Positive = Field(64, description="Answers worked on at once.")
     max_queue: int = Field(256, ge=0, description="Answers waiting for a place; more are refused (503).")
     drain_timeout_s: Seconds = Field(30, description="How long accepted work may finish after SIGTERM.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (), description="Origins whose pages may call the service from a browser; none by default."
+    )
+
+
+class AuthSettings(_Group):
+    """Who may call. Without keys everybody who reaches the port may."""
+
+    api_keys: SecretStr | None = Field(
+        None, description="Keys, one a line or separated by semicolons: `id:sha256-of-the-key:scope,scope`."
+    )
+    api_keys_file: Annotated[Path | None, AfterValidator(_existing_file)] = Field(
+        None, description="A file of such lines; read again when it changes."
+    )
+    rate_limit: str = Field("60/60s", description="Requests a key may send, per time; `off` for no limit.")
+    rate_limit_samples: str = Field("600/60s", description="Samples a key may have drawn, per time; `off` for none.")
+
+
+class StoreSettings(_Group):
+    """What is kept, and where."""
+
+    url: SecretStr | None = Field(
+        None,
+        description="`sqlite:///path`, `redis://`, `rediss://`, `redis+sentinel://`, `redis+cluster://`; a SQLite file "
+        "in the user's data folder when left out.",
+    )
+    prefix: str = Field("demur", min_length=1, max_length=32, description="First part of every Redis key.")
+    timeout_s: Seconds = Field(0.25, description="How long to wait for Redis before doing without it.")
+    text: bool = Field(False, description="Keep the text of questions and answers with their records.")
+    answer_ttl_s: Positive = Field(2_592_000, description="Age at which records are swept; 30 days.")
+    cache_ttl_s: int = Field(
+        3600, ge=0, le=86_400, description="How long an answer is used again; 0 switches that off."
+    )
+    cache_entries: Positive = Field(10_000, description="Answers remembered in this process.")
+    idempotency_ttl_s: int = Field(86_400, ge=0, description="How long a reply can be replayed; 0 switches that off.")
+    lock_ttl_s: Seconds = Field(30, description="A replica that died holds up others no longer than this.")
 
 
 class SamplerSettings(_Group):
@@ -160,6 +196,8 @@ class Settings(BaseSettings):
     )
 
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+    store: StoreSettings = StoreSettings()
     sampler: SamplerSettings = SamplerSettings()
     nli: NLISettings = NLISettings()
     clustering: ClusteringSettings = ClusteringSettings()

@@ -53,6 +53,10 @@ LogprobSource = Literal["raw", "processed", "unknown"]
 AnswerStrategy = Literal["auto", "mode", "greedy"]
 OnAbstain = Literal["annotate", "replace", "omit"]
 OnDeadline = Literal["partial", "error"]
+CacheMode = Literal["default", "bypass", "refresh", "only"]
+CacheStatus = Literal["hit", "miss", "bypass", "refresh", "shared"]
+
+ANONYMOUS = "anonymous"  # the tenant where there are no API keys
 Role = Literal["system", "user", "assistant", "developer"]
 
 
@@ -120,8 +124,19 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """How far an earlier answer will do. `ttl_seconds` is how long this one may be used again; None: as configured."""
+
+    mode: CacheMode = "default"
+    ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and how the caller wants it handled. `timeout_seconds` bounds the whole request."""
+    """What is asked, and how the caller wants it handled. `timeout_seconds` bounds the whole request.
+
+    `tenant` is the id of the API key that asks. Nothing that is kept or shared crosses tenants, timing included.
+    """
 
     messages: tuple[Message, ...]
     context: tuple[Passage, ...] = ()
@@ -135,6 +150,9 @@ class Question:
     strict: bool = False
     quality: str = "balanced"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    cache: CachePolicy = field(default_factory=CachePolicy)
+    tenant: str = ANONYMOUS
+    user: str | None = None
 
     @property
     def text(self) -> str:
@@ -352,3 +370,21 @@ class Answer:
     semantic_ids: tuple[int, ...]
     degraded: tuple[Degradation, ...]
     work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """Where an answer came from; ages, times to live in seconds. `shared`: another request was asking the same."""
+
+    status: CacheStatus
+    age_seconds: float = 0.0
+    ttl_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer with what became of it. `is_stored`: its record is durable, so that feedback on it will not be lost."""
+
+    answer: Answer
+    cache: CacheUse
+    is_stored: bool

@@ -13,9 +13,10 @@ from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
 from demur.api.requests import AnswerRequest
 from demur.api.responses import AnswerResponse
+from demur.engine.answering import Answering
 from demur.engine.engine import Engine
 from demur.settings import DefaultsSettings
-from demur.types import Answer
+from demur.types import Answered
 
 T = TypeVar("T")
 
@@ -50,12 +51,18 @@ def get_engine(request: Request) -> Engine:
     return engine
 
 
+def get_answering(request: Request) -> Answering:
+    answering: Answering = request.app.state.answering
+    return answering
+
+
 def get_defaults(request: Request) -> DefaultsSettings:
     defaults: DefaultsSettings = request.app.state.settings.defaults
     return defaults
 
 
 EngineDep = Annotated[Engine, Depends(get_engine)]
+AnsweringDep = Annotated[Answering, Depends(get_answering)]
 DefaultsDep = Annotated[DefaultsSettings, Depends(get_defaults)]
 
 
@@ -66,11 +73,12 @@ async def answer(
     request: Request,
     response: Response,
     engine: EngineDep,
+    answering: AnsweringDep,
     defaults: DefaultsDep,
 ) -> AnswerResponse | Response:
     """Answer a question, with the evidence for the answer and a decision: answer, retrieve or abstain."""
     question = body.to_domain(defaults, engine.model)
-    answered = await while_connected(request, lambda: engine.answer(question))
+    answered = await while_connected(request, lambda: answering.answer(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     response.headers.update(_verdict_headers(answered))
@@ -99,14 +107,15 @@ async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) ->
     return result
 
 
-def _verdict_headers(answer: Answer) -> dict[str, str]:
+def _verdict_headers(answered: Answered) -> dict[str, str]:
     """The verdict for clients that cannot see the body, and where the time went (milliseconds, W3C Server-Timing)."""
-    work = answer.work
+    answer, work = answered.answer, answered.answer.work
     phases = {"queue": work.queue_seconds, "gen": work.generate_seconds, "nli": work.nli_seconds}
     return {
         "X-Demur-Decision": answer.decision.action.value,
         "X-Demur-Confidence": f"{answer.confidence:.4f}",
         "X-Demur-Semantic-Entropy": f"{answer.uncertainty.semantic_entropy:.4f}",
         "X-Demur-Answer-Id": answer.id,
+        "X-Demur-Cache": answered.cache.status,
         "Server-Timing": ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in phases.items()),
     }

@@ -28,23 +28,33 @@ class Problem:
 PROBLEMS: dict[str, Problem] = {
     "malformed-json": Problem(400, "The body is not JSON", "Send one JSON object, UTF-8, without NaN or Infinity."),
     "invalid-request": Problem(400, "The request cannot be understood", "See `detail`."),
+    "unauthenticated": Problem(401, "Who are you?", "Send `Authorization: Bearer <key>` with a valid API key."),
+    "forbidden": Problem(403, "This key may not do that", "Use a key with the scope that `detail` names."),
     "not-found": Problem(404, "There is nothing here", "See /docs for the endpoints."),
     "model-not-found": Problem(404, "No such model", "Leave `model` out, or name the one /version shows."),
     "method-not-allowed": Problem(405, "Wrong method", "The `Allow` header lists the methods of this path."),
+    "cache-miss": Problem(404, "Nothing is remembered", "Leave `cache.mode` at `default` to have it answered."),
+    "idempotency-in-progress": Problem(409, "The same request is still running", "Try again a little later."),
     "body-too-large": Problem(413, "The body is too large", "Send less, or raise DEMUR_SERVER__MAX_BODY_BYTES."),
     "unsupported-media-type": Problem(415, "The body is of the wrong type", "Send `Content-Type: application/json`."),
     "validation-failed": Problem(422, "Some fields are wrong", "`errors` names each field and what it needs."),
     "context-length-exceeded": Problem(422, "The prompt is too long for the model", "Shorten prompt or context."),
+    "idempotency-mismatch": Problem(422, "This idempotency key was used before", "Take a new key for a new request."),
     "unsupported-by-backend": Problem(422, "The model's server cannot do that", "`detail` names what to leave out."),
+    "rate-limited": Problem(429, "Too many requests", "Try again after `retry_after_s` seconds."),
     "internal": Problem(500, "Something broke on our side", "Report it with the `request_id`."),
     "backend-error": Problem(502, "The language model failed", "Try again; see the server's log."),
     "unavailable": Problem(503, "Not now", "Try again after `retry_after_s` seconds."),
     "overloaded": Problem(503, "Too much to do", "Try again after `retry_after_s` seconds, or add replicas."),
     "backend-unavailable": Problem(503, "The language model's server is busy or away", "Try again later."),
+    "store-unavailable": Problem(
+        503, "The store is away", "Try again after `retry_after_s` seconds; nothing was kept."
+    ),
     "draining": Problem(503, "Shutting down", "Ask another replica."),
     "degraded-refused": Problem(503, "A signal is missing and `strict` was set", "Leave `strict` out to accept less."),
     "nli-unavailable": Problem(503, "The entailment model failed", "Try again."),
     "deadline-exceeded": Problem(504, "Out of time", "Raise `timeout_s`, or ask for fewer or shorter samples."),
+    "store-full": Problem(507, "The store is full", "Nothing was kept; tell the operator to make room."),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from demur.api.requests import Include
-from demur.types import Action, Answer, Degradation, Reason, Sample, TokenConfidence
+from demur.types import Action, Answer, Answered, CacheStatus, Degradation, Reason, Sample, TokenConfidence
 
 
 class _Wire(BaseModel):
@@ -97,6 +97,12 @@ class TimingsOut(_Wire):
     total_s: float
 
 
+class CacheOut(_Wire):
+    status: CacheStatus = Field(description="`shared`: another request was just asking the same.")
+    age_s: float
+    ttl_s: float
+
+
 class AnswerResponse(_Wire):
     """The answer, the evidence for it, and what to do with it."""
 
@@ -120,14 +126,17 @@ class AnswerResponse(_Wire):
     token_logprobs: list[TokenOut] | None = Field(description="Tokens of the answer that token_confidence describes.")
     sampling: SamplingOut
     nli: NLIOut | None
+    cache: CacheOut
+    stored: bool = Field(description="Whether a durable record was kept, so that feedback on it will not be lost.")
     usage: UsageOut
     degraded: list[Degradation] = Field(description="Why a number is null, or weaker than usual.")
     timings: TimingsOut | None
     metadata: dict[str, str]
 
     @classmethod
-    def from_domain(cls, answer: Answer, include: list[Include], abstain_text: str) -> AnswerResponse:
+    def from_domain(cls, answered: Answered, include: list[Include], abstain_text: str) -> AnswerResponse:
         """`include` names the parts to send; the others are null."""
+        answer, use = answered.answer, answered.cache
         question, tokens = answer.question, "token_logprobs" in include
         return cls(
             id=answer.id,
@@ -148,6 +157,8 @@ class AnswerResponse(_Wire):
             token_logprobs=_tokens(answer.greedy or answer.chosen) if tokens else None,
             sampling=_sampling(answer),
             nli=_nli(answer) if "nli" in include else None,
+            cache=CacheOut(status=use.status, age_s=use.age_seconds, ttl_s=use.ttl_seconds),
+            stored=answered.is_stored,
             usage=_usage(answer),
             degraded=list(answer.degraded),
             timings=_timings(answer) if "timings" in include else None,
