@@ -15,7 +15,7 @@ class AnswerCache(Protocol):
     """Spares work that was done already."""
 
     async def answer(self, question: Question, fresh: Fresh) -> tuple[Answer, CacheUse]:
-        """What is remembered for `question` and its tenant, else what `fresh` gives. Raises: CacheMiss, and as `fresh`."""
+        """What is remembered for the question, else what `fresh` gives. Raises CacheMiss, and as `fresh`."""
 
 
 class Journal(Protocol):
