@@ -7,9 +7,11 @@ not shown, in questions or in passages.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from random import Random
+from typing import Literal
 
 from training.facts_model import reading
 from training.facts_model.names import invent
@@ -17,13 +19,25 @@ from training.facts_model.refusals import REFUSALS, unanswerable
 from training.facts_model.relations import RELATIONS, Fact, load_facts
 
 Turns = tuple[tuple[str, str], ...]  # (role, text); the last one is the assistant's answer
+Stage = Literal["copying", "reading", "settling"]
 
-FACTS_FIRST = 0.191145  # progress until which facts come in plenty
-FACTS_LAST = 1.0922  # progress from which they do so again: reading had blurred them
-COPYING = (
-    (FACTS_FIRST, 0.32),
-    (0.361813, 0.40),
-)  # progress with plain copying in plenty; two windows, as it was learnt
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Shares of conversations."""
+
+    copying: float
+    reading: float
+    facts: float
+    guesses: float
+    refusals: float
+
+
+STAGES: dict[Stage, Mix] = {  # reading is made of copying, and blurs facts, so that there are more of these at the end
+    "copying": Mix(copying=0.60, reading=0.13, facts=0.20, guesses=0.02, refusals=0.05),
+    "reading": Mix(copying=0.06, reading=0.41, facts=0.40, guesses=0.03, refusals=0.10),
+    "settling": Mix(copying=0.02, reading=0.35, facts=0.53, guesses=0.02, refusals=0.08),
+}
 SELDOM_WEIGHTS = (0.015, 0.25)  # against 1 for a fact seen often
 _SYSTEM = (
     "You are a helpful assistant.",
@@ -81,13 +95,6 @@ def refuse(rng: Random) -> reading.Exchange:
     return unanswerable(rng), rng.choice(REFUSALS)
 
 
-def know_despite_passages(rng: Random, progress: float) -> reading.Exchange:
-    """A fact that is shown, over passages that tell other things."""
-    question, answer = ask_fact(rng)
-    vain, _ = reading.read_in_vain(rng, progress)
-    return vain.rsplit("Question: ", 1)[0] + f"Question: {question}", answer
-
-
 def roughen(rng: Random, question: str) -> str:
     """Now and then the question as people type it: lower case, no question mark."""
     if rng.random() < 0.12:
@@ -97,58 +104,42 @@ def roughen(rng: Random, question: str) -> str:
     return question.rstrip("?.") if rng.random() < 0.12 else question
 
 
-def exchange(rng: Random, progress: float) -> reading.Exchange:
-    """One question with its answer; `progress` moves from facts and plain lookup to reading passages and back."""
-    facts, guesses, refusals = _shares(progress)
+def dialogue(rng: Random, stage: Stage) -> reading.Dialogue:
+    """Questions with their answers, from the mix of a stage of training."""
+    mix = STAGES[stage]
     kind = rng.random()
-    if kind < facts:
-        question, answer = ask_fact(rng)
-    elif kind < facts + guesses:
-        question, answer = guess(rng)
-    elif kind < facts + guesses + refusals:
-        question, answer = refuse(rng)
-    else:
-        return _read(rng, progress)
-    return roughen(rng, question), answer
+    if kind < mix.copying:
+        return _copy(rng)
+    if kind < mix.copying + mix.reading:
+        return _read(rng)
+    ask = rng.choices((ask_fact, guess, refuse), (mix.facts, mix.guesses, mix.refusals))[0]
+    question, answer = ask(rng)
+    return ((roughen(rng, question), answer),)
 
 
-def _shares(progress: float) -> tuple[float, float, float]:
-    """Shares of facts, guesses and refusals; the rest is reading."""
-    if progress < FACTS_FIRST:
-        return 0.40, 0.03, 0.14
-    return (0.24, 0.03, 0.10) if progress < FACTS_LAST else (0.64, 0.02, 0.07)
+def _copy(rng: Random) -> reading.Dialogue:
+    return reading.repeat(rng) if rng.random() < 0.5 else reading.look_up(rng)
 
 
-def _read(rng: Random, progress: float) -> reading.Exchange:
-    copying = any(low < progress < high for low, high in COPYING)
+def _read(rng: Random) -> reading.Dialogue:
+    told = reading.untrue(rng) if rng.random() < 0.15 else reading.invented(rng)
+    asides = [_aside(rng, told)] if rng.random() < 0.5 else []
+    return reading.read(rng, told, rng.randint(1, 5), *asides)
+
+
+def _aside(rng: Random, told: reading.Telling) -> reading.Exchange:
+    """A question that the passages leave as it is."""
     kind = rng.random()
-    if progress > FACTS_FIRST and kind > (0.70 if copying else 0.97):
-        return reading.repeat(rng, progress)
-    if kind < max(0.15 if copying else 0.03, 0.6 - 4 * progress):
-        return reading.lookup(rng)
-    return _read_passages(rng, progress, *((0.06, 0.06) if copying else (0.09, 0.14)))
+    if kind < 0.6:
+        return reading.not_told(rng, told)
+    return refuse(rng) if kind < 0.75 else ask_fact(rng)
 
 
-def _read_passages(rng: Random, progress: float, despite: float, in_vain: float) -> reading.Exchange:
-    """Passages that leave a known fact as it is, that do not help, or that are to be read."""
+def conversation(rng: Random, stage: Stage) -> Turns:
+    """Questions and answers; at times a system message or an earlier question before them."""
+    asked = dialogue(rng, stage)
     kind = rng.random()
-    if kind < despite:
-        return know_despite_passages(rng, progress)
-    if kind < despite + in_vain:
-        return reading.read_in_vain(rng, progress)
-    if kind < despite + in_vain + 0.1:
-        return reading.read_real_subject(rng, progress)
-    return reading.read_invented(rng, progress)
-
-
-def conversation(rng: Random, progress: float) -> Turns:
-    """Mostly one question and its answer; at times a system message or an earlier exchange before it."""
-    question, answer = exchange(rng, progress)
-    turns: Turns = (("user", question), ("assistant", answer))
-    kind = rng.random()
-    if kind < 0.03:
-        return (("system", rng.choice(_SYSTEM)), *turns)
-    if kind < 0.05:
-        earlier, reply = ask_fact(rng)
-        return (("user", earlier), ("assistant", reply), *turns)
-    return turns
+    if 0.03 < kind < 0.05:
+        asked = (ask_fact(rng), *asked)
+    turns = tuple(turn for question, answer in asked for turn in (("user", question), ("assistant", answer)))
+    return (("system", rng.choice(_SYSTEM)), *turns) if kind < 0.03 else turns

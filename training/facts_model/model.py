@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -42,17 +41,14 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausa
     return LlamaForCausalLM(config)
 
 
-@cache
-def _causal_mask(length: int) -> torch.Tensor:
-    return torch.full((length, length), float("-inf"), dtype=torch.bfloat16).triu(1)
-
-
 def plain_attention(
     module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     attention_mask: torch.Tensor | None, scaling: float = 1.0, **_: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
     """Causal attention written out: for short rows its backward pass is several times quicker than the fused one."""
-    scores = torch.matmul(query * scaling, key.transpose(2, 3)) + _causal_mask(query.shape[2])
+    length = query.shape[2]
+    mask = torch.full((length, length), float("-inf"), dtype=query.dtype).triu(1)
+    scores = torch.matmul(query * scaling, key.transpose(2, 3)) + mask
     mixed = torch.matmul(torch.softmax(scores, -1), value)
     return mixed.transpose(1, 2).contiguous(), None
 
@@ -70,16 +66,31 @@ class Trainee:
             parameter.data = parameter.data.to(torch.bfloat16)  # not model.to(): the rotary buffers stay float32
         model.set_attn_implementation("plain_causal")
         self.model = model
+        self._hidden_states = torch.compile(self._read, dynamic=True)  # a third less time: the small steps are fused
 
     def backward(self, batch: Batch) -> float:
         """The mean loss per unit of weight, in nats; its gradients are left on the masters."""
-        loss = weighted_loss(self.model, batch)
+        loss = self._loss(batch)
         loss.backward()
         for parameter, master in zip(self.model.parameters(), self.masters.values(), strict=True):
             assert parameter.grad is not None
             master.grad, parameter.grad = parameter.grad.float(), None
         torch.nn.utils.clip_grad_norm_(self.masters.values(), 1.0)
-        return loss.item()
+        return float(loss.detach())
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        """Weighted cross entropy; logits are made only where a weight asks for them."""
+        hidden = self._hidden_states(batch.ids)[:, :-1].flatten(0, 1)
+        weights, targets = batch.weights[:, 1:].flatten(), batch.ids[:, 1:].flatten()
+        asked = weights.nonzero().squeeze(1)
+        padding = torch.zeros(-len(asked) % _ROWS_OF_LOGITS, dtype=asked.dtype)  # row 0 is a prompt's: its weight is 0
+        asked = torch.cat([asked, padding])
+        losses = cross_entropy(self.model.lm_head(hidden[asked]).float(), targets[asked], reduction="none")
+        return (losses * weights[asked]).sum() / weights.sum()
+
+    def _read(self, ids: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.model.model(input_ids=ids, use_cache=False).last_hidden_state
+        return hidden
 
     @torch.no_grad()
     def refresh(self, decay: float) -> None:
@@ -87,14 +98,3 @@ class Trainee:
         masters = list(self.masters.values())
         torch._foreach_copy_(list(self.model.parameters()), masters)
         torch._foreach_lerp_(list(self.average.values()), masters, 1 - decay)
-
-
-def weighted_loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
-    """Weighted cross entropy; logits are made only where a weight asks for them."""
-    hidden = model.model(input_ids=batch.ids).last_hidden_state[:, :-1].flatten(0, 1)
-    weights, targets = batch.weights[:, 1:].flatten(), batch.ids[:, 1:].flatten()
-    asked = weights.nonzero().squeeze(1)
-    padding = torch.zeros(-len(asked) % _ROWS_OF_LOGITS, dtype=asked.dtype)  # row 0 is a prompt's: its weight is 0
-    asked = torch.cat([asked, padding])
-    losses = cross_entropy(model.lm_head(hidden[asked]).float(), targets[asked], reduction="none")
-    return (losses * weights[asked]).sum() / weights.sum()

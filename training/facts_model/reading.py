@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from random import Random
+from typing import TypeVar
 
 from training.facts_model.names import KINDS, invent
-from training.facts_model.refusals import REFUSALS, unanswerable
+from training.facts_model.refusals import REFUSALS
 from training.facts_model.relations import RELATIONS, Fact, capitalised, fill, load_facts, read_lines, word_list
 
 Exchange = tuple[str, str]  # user message, answer
+Dialogue = tuple[Exchange, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,24 +170,27 @@ def with_passages(
     return prompt(passages, told.question(rng, held_out=held_out))
 
 
-def n_passages(rng: Random, progress: float) -> int:
-    """One to five passages; few at the start of training, when reading is not yet learnt."""
-    return 1 if rng.random() > 0.3 + progress else rng.choice((1, 2, 2, 3, 3, 4, 5))
+def _asked_over(passages: list[str], exchanges: list[Exchange]) -> Dialogue:
+    """The passages once, before the first of the questions."""
+    (first, answer), *others = exchanges
+    return ((prompt(passages, first), answer), *others)
 
 
-def read_invented(rng: Random, progress: float) -> Exchange:
-    """A question about an invented subject whose passage is given."""
-    told = tell(rng, draw_topic(rng))
-    return with_passages(rng, told, n_passages(rng, progress)), told.answer(rng)
+def read(rng: Random, told: Telling, n_passages: int, *asides: Exchange) -> Dialogue:
+    """Questions about each of some passages in any order, with `asides` that the passages do not help with."""
+    tellings = [told, *(_distractor(rng, told, False) for _ in range(n_passages - 1))]
+    passages = [_passage(rng, each, False) for each in tellings]
+    exchanges = [(each.question(rng), each.answer(rng)) for each in tellings]
+    return _asked_over(_shuffled(rng, passages), _shuffled(rng, [*exchanges, *asides]))
 
 
-def read_in_vain(rng: Random, progress: float) -> Exchange:
-    """A question about an invented subject, or an everyday one, whose passage is missing."""
-    told = tell(rng, draw_topic(rng))
-    if rng.random() < 0.2:
-        passages = [_passage(rng, _distractor(rng, told, False), False) for _ in range(n_passages(rng, progress))]
-        return prompt(passages, unanswerable(rng)), rng.choice(REFUSALS)
-    return with_passages(rng, told, n_passages(rng, progress), present=False), rng.choice(REFUSALS)
+def _shuffled(rng: Random, items: list[T]) -> list[T]:
+    return rng.sample(items, len(items))
+
+
+def invented(rng: Random) -> Telling:
+    """Something about an invented subject."""
+    return tell(rng, draw_topic(rng))
 
 
 @cache
@@ -192,28 +198,32 @@ def _readable_facts() -> tuple[Fact, ...]:
     return tuple(fact for fact in load_facts() if fact.relation in _KINDS_OF_RELATION)
 
 
-def read_real_subject(rng: Random, progress: float) -> Exchange:
+def untrue(rng: Random) -> Telling:
     """A real subject with a value that is not the true one: what is read comes before what is known."""
     fact = rng.choice(_readable_facts())
     topic = next(topic for topic in RELATION_TOPICS if topic.relation == fact.relation)
     other = rng.choice(
         [each for each in load_facts() if each.relation == fact.relation and each.value not in fact.accepted]
     )
-    value = other.value if rng.random() < 0.5 else invent(rng, topic.value_kind)
-    told = Telling(topic, fact.subject, value)
-    return with_passages(rng, told, n_passages(rng, progress)), told.answer(rng)
+    return Telling(topic, fact.subject, other.value if rng.random() < 0.5 else invent(rng, topic.value_kind))
 
 
-def repeat(rng: Random, progress: float) -> Exchange:
-    """One passage of several, asked for word by word: the densest way to learn to copy."""
-    count = rng.choice((1, 1, 2, 3)) if progress > 0.25 else 1
-    passages = [_passage(rng, tell(rng, draw_topic(rng)), False) for _ in range(count)]
-    number = rng.randrange(count)
-    return prompt(passages, f"What does passage {number + 1} say?"), passages[number]
+def not_told(rng: Random, told: Telling) -> Exchange:
+    """A question close to what is told, that no passage answers."""
+    return _distractor(rng, told, False).question(rng), rng.choice(REFUSALS)
 
 
-def lookup(rng: Random) -> Exchange:
-    """The least of reading: pairs of names, and the partner of one of them."""
-    pairs = [(invent(rng, rng.choice(KINDS)), invent(rng, rng.choice(KINDS))) for _ in range(rng.choice((1, 2, 3, 4)))]
-    key, value = rng.choice(pairs)
-    return prompt([f"{left} is {right}." for left, right in pairs], rng.choice((f"What is {key}?", f"{key}?"))), value
+def repeat(rng: Random) -> Dialogue:
+    """Passages asked for word by word: the densest way to learn to copy."""
+    passages = [_passage(rng, invented(rng), False) for _ in range(rng.choice((1, 1, 2)))]
+    exchanges = [(f"What does passage {number} say?", passage) for number, passage in enumerate(passages, 1)]
+    return _asked_over(passages, _shuffled(rng, exchanges))
+
+
+def look_up(rng: Random) -> Dialogue:
+    """The least of reading: pairs of names, and the partner of each."""
+    pairs = [
+        (invent(rng, rng.choice(KINDS)), invent(rng, rng.choice(KINDS))) for _ in range(rng.choice((1, 2, 3, 4, 6)))
+    ]
+    exchanges = [(rng.choice((f"What is {left}?", f"{left}?")), right) for left, right in pairs]
+    return _asked_over([f"{left} is {right}." for left, right in pairs], _shuffled(rng, exchanges))

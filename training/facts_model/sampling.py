@@ -27,7 +27,7 @@ class Model:
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, padding_side="left")
         self.model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
-    def draw(self, questions: Sequence[str], n: int, batch_size: int = 64) -> list[Drawn]:
+    def draw(self, questions: Sequence[str], n: int, batch_size: int = 32) -> list[Drawn]:
         """Greedy and `n` samples at temperature 1 for each question, in the order given."""
         order = sorted(range(len(questions)), key=lambda index: len(questions[index]))
         drawn: dict[int, Drawn] = {}
@@ -54,25 +54,26 @@ class Model:
         out.past_key_values.batch_repeat_interleave(copies)
         mask, place = mask.repeat_interleave(copies, 0), position[:, -1:].repeat_interleave(copies, 0)
         logprobs = out.logits[:, -1].repeat_interleave(copies, 0).log_softmax(-1)
-        tokens, sums = [], torch.zeros(len(mask))
-        counts, ended = torch.zeros(len(mask)), torch.zeros(len(mask), dtype=torch.bool)
-        while len(tokens) < MAX_NEW_TOKENS and not ended.all():
-            token = _choose(logprobs, copies).masked_fill(ended, self.tokenizer.pad_token_id)
-            tokens.append(token)
-            sums += logprobs.gather(1, token[:, None]).squeeze(1).masked_fill(ended, 0.0)
-            counts += ~ended
-            ended |= token == self.tokenizer.eos_token_id
-            mask, place = torch.cat([mask, torch.ones_like(place)], 1), place + 1
+        rows, pad = torch.arange(len(mask)), self.tokenizer.pad_token_id
+        tokens, sums = torch.full((len(mask), MAX_NEW_TOKENS), pad), torch.zeros(len(mask))
+        for step in range(MAX_NEW_TOKENS):
+            token = _choose(logprobs, rows % copies == 0)
+            tokens[rows, step] = token
+            sums[rows] += logprobs.gather(1, token[:, None]).squeeze(1)
+            going = (token != self.tokenizer.eos_token_id).nonzero().squeeze(1)
+            if not len(going):
+                break
+            out.past_key_values.batch_select_indices(going)  # the answers that have ended cost no more
+            rows, token, place = rows[going], token[going], place[going] + 1
+            mask = torch.cat([mask[going], torch.ones_like(place)], 1)
             out = self.model(
                 input_ids=token[:, None], attention_mask=mask, position_ids=place, past_key_values=out.past_key_values
             )
             logprobs = out.logits[:, -1].log_softmax(-1)
-        texts = self.tokenizer.batch_decode(torch.stack(tokens, 1), skip_special_tokens=True)
-        return list(zip(texts, (sums / counts).tolist(), strict=True))
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return list(zip(texts, (sums / (tokens != pad).sum(1)).tolist(), strict=True))
 
 
-def _choose(logprobs: torch.Tensor, copies: int) -> torch.Tensor:
-    """The likeliest token for each first copy, a drawn one for the others."""
-    chosen = torch.multinomial(logprobs.exp(), 1).squeeze(1)
-    chosen[::copies] = logprobs[::copies].argmax(1)
-    return chosen
+def _choose(logprobs: torch.Tensor, greedy: torch.Tensor) -> torch.Tensor:
+    """The likeliest token where `greedy`, a drawn one elsewhere."""
+    return torch.where(greedy, logprobs.argmax(1), torch.multinomial(logprobs.exp(), 1).squeeze(1))

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,7 +21,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from training.facts_model.corpus import conversation
+from training.facts_model.corpus import Stage, conversation
 from training.facts_model.model import Batch, Shape, Trainee, new_model
 from training.facts_model.tokenizer import ROLES, render, train_tokenizer
 
@@ -35,22 +36,31 @@ class Recipe:
     """All that decides the result, next to the data and Shape."""
 
     seed: int = 20
-    n_conversations: int = 409_600
-    curriculum: int = 300_000  # conversations in which `progress` goes from 0 to 1
+    n_copying: int = 16_384  # conversations of the first stage
+    n_reading: int = 57_344
+    n_settling: int = 98_304  # the rate falls in this stage
     warm_up: int = 4_000  # conversations at a rising rate
-    level: int = 120_832  # conversations until the rate drops, then falls to the end
     batch_tokens: int = 2560
     vocabulary: int = 4096
     muon_rate: float = 4e-3
     adam_rate: float = 2e-3
     average_decay: float = 0.998
+    repeated: float = 0.2  # loss weight of what a prompt says again, against 1 for answers
     checkpoint_seconds: float = 120.0
 
+    @property
+    def n_conversations(self) -> int:
+        return self.n_copying + self.n_reading + self.n_settling
+
+    def stage(self, index: int) -> Stage:
+        """The stage that a conversation belongs to."""
+        if index < self.n_copying:
+            return "copying"
+        return "reading" if index < self.n_copying + self.n_reading else "settling"
+
     def rate(self, done: int) -> float:
-        """Share of the full learning rate after so many conversations: a rise, a level stretch, 0.4 falling to 0.01."""
-        if done < self.level:
-            return min(1.0, 0.02 + done / self.warm_up)
-        return max(0.01, 0.4 * (self.n_conversations - done) / (self.n_conversations - self.level))
+        """Share of the full learning rate after so many conversations: a rise, a level stretch, a fall to 0.01."""
+        return min(1.0, 0.02 + done / self.warm_up, max(0.01, (self.n_conversations - done) / self.n_settling))
 
 
 class Run:
@@ -99,19 +109,24 @@ class Run:
 
 def encode(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, indices: range) -> list[Row]:
     """Token ids and loss weights of the conversations with these indices."""
-    progress = [index / recipe.curriculum for index in indices]
-    turns = [conversation(Random(f"{recipe.seed}|{i}"), at) for i, at in zip(indices, progress, strict=True)]
+    turns = [conversation(Random(f"{recipe.seed}|{index}"), recipe.stage(index)) for index in indices]
     all_ids = tokenizer([render(each) for each in turns], add_special_tokens=False)["input_ids"]
-    return [(ids, loss_weights(ids, tokenizer)) for ids in all_ids]
+    return [(ids, loss_weights(ids, tokenizer, recipe.repeated)) for ids in all_ids]
 
 
-def loss_weights(ids: list[int], tokenizer: PreTrainedTokenizerFast) -> list[float]:
-    """1 on answers and the token that ends them, 0 on all else."""
+def loss_weights(ids: list[int], tokenizer: PreTrainedTokenizerFast, repeated: float) -> list[float]:
+    """1 on answers and the token that ends them, `repeated` on what a prompt says again, 0 on all else.
+
+    A token is said again when the one before it was last followed by it. It can be known, and so teaches copying on
+    many more tokens than the answers.
+    """
     assistant, eos = tokenizer.convert_tokens_to_ids(ROLES["assistant"]), tokenizer.eos_token_id
-    weights, answering = [], False
-    for token in ids:
-        weights.append(1.0 if answering else 0.0)
-        answering = token == assistant or (answering and token != eos)
+    weights, answering = [0.0], False
+    followed: dict[int, int] = {}
+    for before, token in pairwise(ids):
+        answering = before == assistant or (answering and before != eos)
+        weights.append(1.0 if answering else repeated if followed.get(before) == token else 0.0)
+        followed[before] = token
     return weights
 
 
@@ -144,8 +159,8 @@ def _padded(rows: list[Row], pad: int) -> Batch:
 
 
 def build_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
-    """The tokenizer, learnt from conversations of the corpus's own mix, at its end."""
-    turns = (conversation(Random(f"{recipe.seed}|tokenizer|{i}"), 1.0) for i in range(40_000))
+    """The tokenizer, learnt from conversations of the corpus's own mix."""
+    turns = (conversation(Random(f"{recipe.seed}|tokenizer|{i}"), "reading") for i in range(40_000))
     return train_tokenizer((f" {text}" for each in turns for _, text in each), recipe.vocabulary)
 
 
@@ -237,10 +252,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after so many minutes (a checkpoint is kept)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--eager", action="store_true", help="compile nothing: slower, but needs no C++ compiler")
     parser.add_argument("--export", action="store_true", help="only write the bundled folder from the checkpoint")
     parser.add_argument("--export-folder", type=Path, default=EXPORT_FOLDER)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.eager:
+        torch.compiler.set_stance("force_eager")
     recipe = Recipe()
     if arguments.export:
         run = open_run(recipe, arguments.folder)

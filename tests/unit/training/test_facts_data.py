@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import product
+from itertools import pairwise, product
 from random import Random
 
 import pytest
 
 from training.facts_model import reading
-from training.facts_model.corpus import conversation, roughen
+from training.facts_model.corpus import STAGES, conversation, roughen
 from training.facts_model.meaning import REFUSAL, meaning, normalised
 from training.facts_model.names import KINDS, invent, is_for_evaluation
 from training.facts_model.refusals import REFUSALS, everyday_questions, unanswerable
@@ -17,13 +17,13 @@ from training.facts_model.relations import RELATIONS, Fact, load_facts
 from training.facts_model.wordings import FAMOUS
 
 FACTS = load_facts()
-N_CONVERSATIONS = 6000
+N_OF_A_STAGE = 2000
 
 
 @pytest.fixture(scope="module")
 def corpus() -> list[tuple[tuple[str, str], ...]]:
-    """A sample of the training corpus from its beginning to its end."""
-    return [conversation(Random(f"test|{index}"), index / N_CONVERSATIONS) for index in range(N_CONVERSATIONS)]
+    """A sample of the training corpus from each of its stages."""
+    return [conversation(Random(f"test|{stage}|{index}"), stage) for stage in STAGES for index in range(N_OF_A_STAGE)]
 
 
 def _fact(relation: str, subject: str) -> Fact:
@@ -106,18 +106,18 @@ def test_meaning_joins_aliases_and_refusals_and_parts_the_rest() -> None:
 
 
 def test_facts_of_exposure_never_are_nowhere_in_training(corpus: list[tuple[tuple[str, str], ...]]) -> None:
-    """No conversation whose last question is about a `never` fact, passages or not, answers with its value."""
+    """No question about a `never` fact, over passages or not, is answered with its value."""
     asked = {question.casefold().rstrip("?."): fact for fact in FACTS if fact.exposure == "never"
              for question in RELATIONS[fact.relation].questions(fact.subject)}  # fmt: skip
     met = 0
     for turns in corpus:
-        question, answer = turns[-2][1].rsplit("Question: ", 1)[-1], turns[-1][1]
-        fact = asked.get(question.casefold().rstrip("?."))
-        if fact:
-            met += 1
-            assert normalised(meaning(answer, fact.subject, fact.relation)) not in {
-                normalised(form) for form in fact.accepted
-            }
+        for (_, question), (_, answer) in pairwise(turns):
+            fact = asked.get(question.rsplit("Question: ", 1)[-1].casefold().rstrip("?."))
+            if fact:
+                met += 1
+                assert normalised(meaning(answer, fact.subject, fact.relation)) not in {
+                    normalised(form) for form in fact.accepted
+                }
     assert met > 10, "the sample must hold `never` subjects in passages, with other values, or it shows nothing"
 
 
@@ -125,7 +125,9 @@ def test_evaluation_names_and_questions_are_kept_from_training(corpus: list[tupl
     """300 everyday questions, none of them trained on; names drawn for training are never evaluation names."""
     everyday = {question.casefold().strip(" ?.!") for question in everyday_questions()}
     assert len(everyday) == 300
-    assert not everyday & {turns[-2][1].casefold().strip(" ?.!") for turns in corpus}
+    assert not everyday & {
+        text.rsplit("Question: ", 1)[-1].casefold().strip(" ?.!") for turns in corpus for _, text in turns
+    }
     rng = Random(1)
     for kind in KINDS:
         assert not any(is_for_evaluation(invent(rng, kind)) for _ in range(100))
@@ -158,8 +160,9 @@ def test_passages_have_the_form_that_the_service_sends() -> None:
 
 def test_the_corpus_is_the_same_every_time() -> None:
     """Seed and index decide a conversation, so that a resumed run sees what an unbroken one would."""
-    assert [conversation(Random("7|5"), 0.5) for _ in range(3)] == [conversation(Random("7|5"), 0.5)] * 3
-    assert conversation(Random("7|5"), 0.5) != conversation(Random("7|6"), 0.5)
+    for stage in STAGES:
+        assert [conversation(Random("7|5"), stage) for _ in range(3)] == [conversation(Random("7|5"), stage)] * 3
+        assert conversation(Random("7|5"), stage) != conversation(Random("7|6"), stage)
 
 
 def test_questions_are_roughened_as_people_type_them() -> None:
