@@ -15,13 +15,16 @@ class AnswerCache(Protocol):
     """Spares work that was done already."""
 
     async def answer(self, question: Question, fresh: Fresh) -> tuple[Answer, CacheUse]:
-        """What is remembered for `question` and its tenant, else what `fresh` gives. Raises: CacheMiss, and as `fresh`."""
+        """What is remembered for the question and its tenant, else what `fresh` gives. Raises CacheMiss or as `fresh`."""
 
 
 class Journal(Protocol):
     """Keeps a record of answers, for feedback and calibration."""
 
-    async def record(self, answer: Answer) -> bool:
+    def draws_audit(self) -> bool:
+        """Toss, before anything is known about the answer, whether this request is one to label by hand."""
+
+    async def record(self, answer: Answer, *, is_audit: bool) -> bool:
         """Whether the record is durable; without a store the answer is given all the same."""
 
 
@@ -35,9 +38,10 @@ class Answering:
 
     async def answer(self, question: Question) -> Answered:
         """Raises what `Engine.answer` raises, and CacheMiss."""
+        is_audit = self._journal is not None and self._journal.draws_audit()
         if self._cache is None:
             answer, use = await self._engine.answer(question), CacheUse("bypass")
         else:
             answer, use = await self._cache.answer(question, self._engine.answer)
-        is_stored = self._journal is not None and await self._journal.record(answer)
+        is_stored = self._journal is not None and await self._journal.record(answer, is_audit=is_audit)
         return Answered(answer, use, is_stored)
