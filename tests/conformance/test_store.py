@@ -352,8 +352,8 @@ async def test_a_response_is_forgotten_after_its_time(store: Store) -> None:
 
 async def _eventually(attempt: Callable[[], Awaitable[T | None]]) -> T:
     async with asyncio.timeout(START_SECONDS):
-        while (found := await attempt()) is None:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - the database's clock sets no event
+        while (found := await attempt()) is None:  # noqa: ASYNC110 - the database's clock sets no event
+            await asyncio.sleep(0.01)
     return found
 
 

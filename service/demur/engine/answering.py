@@ -15,7 +15,10 @@ class AnswerCache(Protocol):
     """Spares work that was done already."""
 
     async def answer(self, question: Question, fresh: Fresh) -> tuple[Answer, CacheUse]:
-        """What is remembered for the question and its tenant, else what `fresh` gives. Raises CacheMiss or as `fresh`."""
+        """What is remembered for the question, else what `fresh` gives. Raises CacheMiss, and as `fresh`."""
+
+    async def forget(self, answer_id: str, tenant: str) -> bool:
+        """Whether an answer of this tenant was remembered; now it is not. Raises StoreUnavailable."""
 
 
 class Journal(Protocol):
@@ -35,6 +38,10 @@ class Answering:
         self._engine = engine
         self._cache = cache
         self._journal = journal
+
+    async def forget(self, answer_id: str, tenant: str) -> bool:
+        """Whether the answer was remembered for use again; now it is not. Raises StoreUnavailable."""
+        return self._cache is not None and await self._cache.forget(answer_id, tenant)
 
     async def answer(self, question: Question) -> Answered:
         """Raises what `Engine.answer` raises, and CacheMiss."""

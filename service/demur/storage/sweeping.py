@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import anyio
@@ -13,13 +15,22 @@ from demur.storage.base import Store
 _PERIOD_SECONDS = 3600.0
 
 
-async def sweep_forever(store: Store, *, max_age_seconds: int, period_seconds: float = _PERIOD_SECONDS) -> None:
-    """Sweep now and then every `period_seconds`, until cancelled; a store that is away is swept the next time."""
+@asynccontextmanager
+async def sweeping(
+    store: Store, *, max_age_seconds: int, period_seconds: float = _PERIOD_SECONDS
+) -> AsyncIterator[None]:
+    """While the block runs, sweep at its start and then every `period_seconds`."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(_sweep_forever, store, max_age_seconds, period_seconds)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _sweep_forever(store: Store, max_age_seconds: int, period_seconds: float) -> None:
     while True:
         try:
             n = await store.sweep(created_before=int(datetime.now(UTC).timestamp()) - max_age_seconds)
-        except DemurError as error:
+            logger.debug("old records swept", answers=n)
+        except DemurError as error:  # swept the next time
             logger.warning("old records were not swept", reason=str(error))
-        else:
-            logger.info("old records swept", answers=n)
         await anyio.sleep(period_seconds)
