@@ -130,5 +130,5 @@ async def _store(settings: StoreSettings) -> Finding:
             health = await store.health()
     except DemurError as error:
         return Finding("failed", "store", str(error))
-    states: dict[str, State] = {"ok": "ok", "not_durable": "warning", "away": "failed"}
+    states: dict[str, State] = {"ok": "ok", "filling": "warning", "not_durable": "warning", "away": "failed"}
     return Finding(states[health.state], "store", health.detail)

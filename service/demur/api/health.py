@@ -16,6 +16,7 @@ from demur.storage.base import Store
 # Without the detail, which names hosts and paths: probes are open to all. `demur doctor` and the log tell it.
 _STORE_STATES = {
     "ok": "records are durable",
+    "filling": "records are durable, but there is little room for more",
     "not_durable": "records could be lost, so none are kept: answers say `stored: false`, feedback is refused",
     "away": "no records are kept now: answers say `stored: false`, feedback is refused",
 }

@@ -27,12 +27,11 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`ok`: what is acknowledged is durable. `not_durable`: it could be lost. `away`: no answer, or no room.
-
-    `detail` says why, and how to mend it.
+    """`ok`: what is acknowledged is durable. `filling`: so it is, but room runs out. `not_durable`: it could be lost, so
+    nothing is acknowledged. `away`: it does not answer. `detail` says why, and how to mend it.
     """
 
-    state: Literal["ok", "not_durable", "away"]
+    state: Literal["ok", "filling", "not_durable", "away"]
     detail: str
 
 

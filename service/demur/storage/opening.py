@@ -28,7 +28,7 @@ async def open_store(settings: StoreSettings) -> AsyncIterator[Store]:
     try:
         health = await store.health()
         if health.state != "ok":
-            logger.warning("answers are not stored until this is mended", reason=health.detail)
+            logger.warning("the store needs attention", state=health.state, reason=health.detail)
         yield store
     finally:
         await store.aclose()

@@ -23,6 +23,7 @@ T = TypeVar("T")
 Rows = list[tuple[str, str]]
 
 _SWEEP_BATCH = 500
+_LOW_BYTES = 32 * 2**20
 _ADD_ANSWER = "INSERT INTO answers VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 _ADD_AUDIT = (
     "INSERT INTO answers VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET is_audit = 1, record = excluded.record"
@@ -144,10 +145,17 @@ class SqliteStore:
 
     async def health(self) -> Health:
         try:
-            problem = await to_thread.run_sync(self._file.check, limiter=self._turn)
+            return await to_thread.run_sync(self._examine, limiter=self._turn)
         except DemurError as error:
             return Health("away", str(error))
-        return Health("not_durable", problem) if problem else Health("ok", f"{self.name}: what it keeps is durable")
+
+    def _examine(self) -> Health:
+        if problem := self._file.check():
+            return Health("not_durable", problem)
+        free = self._file.free_bytes()
+        if free < _LOW_BYTES:
+            return Health("filling", f"{free / 2**20:.0f} MiB are left on the disk of {self.name}")
+        return Health("ok", f"{self.name}: what it keeps is durable")
 
     async def aclose(self) -> None:
         await to_thread.run_sync(self._file.close, limiter=self._turn)

@@ -19,7 +19,6 @@ T = TypeVar("T")
 
 APPLICATION_ID = 0x44454D52  # "DEMR", by which `file` and we know the file
 _BUSY_SECONDS = 5.0
-_LOW_SPACE_BYTES = 32 * 2**20
 _NONE = (-1, -1)
 
 # Each step takes the file from the version of its place to the next. A step is never changed once it was released.
@@ -77,15 +76,19 @@ class SqliteFile:
                 return work(self._connection)
 
     def check(self) -> str | None:
-        """What keeps a commit from being durable, or will soon; None: nothing does."""
+        """What keeps a commit from being durable; None: nothing does. Raises: StoreUnavailable."""
         with translated(self.path):
             self._follow_the_path()
             (mode,) = self._connection.execute("PRAGMA journal_mode").fetchone()
             (synchronous,) = self._connection.execute("PRAGMA synchronous").fetchone()
         if (mode, synchronous) != ("wal", 2):
             return f"{self.path} has journal_mode {mode} and synchronous {synchronous}; it needs wal and 2"
-        free = shutil.disk_usage(self.path.parent).free
-        return f"{free / 2**20:.0f} MiB are left on the disk of {self.path}" if free < _LOW_SPACE_BYTES else None
+        return None
+
+    def free_bytes(self) -> int:
+        """Left on its disk. Raises: StoreUnavailable."""
+        with translated(self.path):
+            return shutil.disk_usage(self.path.parent).free
 
     def close(self) -> None:
         self._connection.close()

@@ -14,6 +14,7 @@ import pytest
 
 from demur.errors import StoreFull, StoreUnavailable
 from demur.storage import sqlite_file
+from demur.storage.base import Store
 from demur.storage.sqlite import SqliteStore
 from demur.storage.sqlite_file import MIGRATIONS, SqliteFile
 from tests.records import record
@@ -104,7 +105,7 @@ def test_a_folder_where_the_file_should_be_is_named(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreUnavailable, match="Not a directory|File exists"):
+    with pytest.raises(StoreUnavailable, match=r"Not a directory|File exists"):
         SqliteFile(tmp_path / "file" / "demur.sqlite3")
 
 
@@ -189,14 +190,12 @@ async def test_a_full_disk_is_said_and_left_when_there_is_room(small_disk: Path)
     store = await SqliteStore.open(small_disk / "demur.sqlite3")
     first = record()
     await store.add_answer(first)
-    with filler.open("wb") as file, pytest.raises(OSError, match="No space"):
-        while True:
-            os.write(file.fileno(), b"x" * 4096)
+    with pytest.raises(OSError, match="No space"):
+        _fill(filler)
     with pytest.raises(StoreFull, match=r"demur\.sqlite3"):
-        for _ in range(100):
-            await store.add_answer(record())
+        await _fill_up(store)
     assert await store.get_answer(first.id) == first
-    assert (await store.health()).state == "not_durable"
+    assert (await store.health()).state == "filling"
     filler.unlink()
     last = record()
     await store.add_answer(last)
@@ -208,9 +207,18 @@ async def test_a_full_disk_is_said_and_left_when_there_is_room(small_disk: Path)
 async def test_a_database_that_may_not_grow_is_full(path: Path) -> None:
     """SQLite's own bound, which answers as a full disk does."""
     store = await SqliteStore.open(path)
-    store._file.write(lambda db: None)
     store._file._connection.execute("PRAGMA max_page_count = 20")
     with pytest.raises(StoreFull):
-        for _ in range(100):
-            await store.add_answer(record())
+        await _fill_up(store)
     await store.aclose()
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb") as file:
+        while True:
+            os.write(file.fileno(), b"x" * 4096)
+
+
+async def _fill_up(store: Store) -> None:
+    for _ in range(100):
+        await store.add_answer(record())
