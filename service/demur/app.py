@@ -11,7 +11,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from demur import __version__
-from demur.api import answer, health, problems
+from demur.api import answer, answers, audits, feedback, health, problems
 from demur.api.boundary import BodyLimit, RequestContext
 from demur.engine.admission import Admission
 from demur.engine.answering import Answering
@@ -25,6 +25,8 @@ from demur.errors import BackendError, BackendUnavailable, DemurError, Entailmen
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, bundled_path
+from demur.storage.opening import open_journal, open_store
+from demur.storage.sweeping import sweeping
 
 if TYPE_CHECKING:
     from demur.entailment.cross_encoder import CrossEncoderModel
@@ -42,8 +44,14 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            async with running_engine(settings, metrics, sampler=sampler, entailment=entailment) as engine:
-                app.state.engine, app.state.answering = engine, Answering(engine)
+            async with (
+                open_store(settings.store) as store,
+                running_engine(settings, metrics, sampler=sampler, entailment=entailment) as engine,
+                sweeping(store, max_age_seconds=settings.store.answer_ttl_s),
+            ):
+                journal = open_journal(store, settings, metrics)
+                app.state.engine, app.state.store = engine, store
+                app.state.answering = Answering(engine, journal=journal)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)
@@ -61,6 +69,9 @@ def create_app(
     app.state.settings, app.state.metrics = settings, metrics
     problems.install(app)
     app.include_router(answer.router)
+    app.include_router(answers.router)
+    app.include_router(feedback.router)
+    app.include_router(audits.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit, max_bytes=settings.server.max_body_bytes)
     app.add_middleware(RequestContext, metrics=metrics)

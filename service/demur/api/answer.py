@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, TypeVar
 
 import anyio
@@ -13,6 +14,7 @@ from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
 from demur.api.requests import AnswerRequest
 from demur.api.responses import AnswerResponse
+from demur.api.tenant import TenantDep
 from demur.engine.answering import Answering
 from demur.engine.engine import Engine
 from demur.settings import DefaultsSettings
@@ -75,9 +77,10 @@ async def answer(
     engine: EngineDep,
     answering: AnsweringDep,
     defaults: DefaultsDep,
+    tenant: TenantDep,
 ) -> AnswerResponse | Response:
     """Answer a question, with the evidence for the answer and a decision: answer, retrieve or abstain."""
-    question = body.to_domain(defaults, engine.model)
+    question = replace(body.to_domain(defaults, engine.model), tenant=tenant)
     answered = await while_connected(request, lambda: answering.answer(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)

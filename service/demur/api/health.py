@@ -11,6 +11,15 @@ from demur import __version__
 from demur.api.problems import PROBLEMS
 from demur.engine.engine import Engine
 from demur.observability.metrics import Metrics
+from demur.storage.base import Store
+
+# Without the detail, which names hosts and paths: probes are open to all. `demur doctor` and the log tell it.
+_STORE_STATES = {
+    "ok": "records are durable",
+    "filling": "records are durable, but there is little room for more",
+    "not_durable": "records could be lost, so none are kept: answers say `stored: false`, feedback is refused",
+    "away": "no records are kept now: answers say `stored: false`, feedback is refused",
+}
 
 router = APIRouter()
 
@@ -31,11 +40,13 @@ async def alive() -> dict[str, str]:
 @router.get("/readyz", tags=["probes"])
 @router.get("/health", tags=["probes"])
 async def ready(request: Request) -> Response:
-    """200 while new requests are welcome, 503 while draining."""
+    """200 while new requests are welcome, 503 while draining. Without its store the service answers all the same."""
     engine: Engine = request.app.state.engine
     if engine.is_draining:
         return JSONResponse({"status": "draining"}, 503)
-    return JSONResponse({"status": "ok"})
+    store: Store = request.app.state.store
+    state = (await store.health()).state
+    return JSONResponse({"status": "ok", "store": {"state": state, "means": _STORE_STATES[state]}})
 
 
 @router.get("/metrics", tags=["operations"], response_class=Response)
