@@ -21,6 +21,7 @@ class Metrics:
         self._add_answers()
         self._add_entailment()
         self._add_backend()
+        self._add_cache()
         self._add_load()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -83,6 +84,21 @@ class Metrics:
             "demur_backend_circuit_open", "1 while a server is avoided because it failed.", "backend"
         )
         self.backend_inflight = self._gauge("demur_backend_inflight", "Calls under way.", "backend")
+
+    def _add_cache(self) -> None:
+        """`tier`: local, shared. Results of look-ups: hit, miss, stale (another schema), error, bypass."""
+        self.cache_requests = self._counter(
+            "demur_cache_requests_total", "Look-ups of remembered answers.", "tier", "result"
+        )
+        self.single_flights = self._counter(
+            "demur_singleflight_total",
+            "How requests came by an answer that was not remembered: led the work, alone, joined it in this process, "
+            "shared it with another replica; remembered: just then.",
+            "result",
+        )
+        self.nli_shared_pairs = self._counter(
+            "demur_nli_shared_pairs_total", "Verdicts looked up in Redis: hit, miss, error.", "result"
+        )
 
     def _add_load(self) -> None:
         self.inflight = self._gauge("demur_inflight_requests", "Answers being worked on.")
