@@ -82,7 +82,8 @@ def redis_server(*options: str) -> Iterator[RedisServer]:
 @contextmanager
 def redis_cluster() -> Iterator[RedisServer]:
     """A cluster of one node: it refuses commands over names of several slots, as larger ones do."""
-    with redis_server("--cluster-enabled", "yes") as server:
+    bus = str(_free_port())  # by default the port and 10,000: too many, now and then
+    with redis_server("--cluster-enabled", "yes", "--cluster-port", bus) as server:
         server.client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         deadline = monotonic() + START_SECONDS
         while b"cluster_state:ok" not in server.client.execute_command("CLUSTER", "INFO"):

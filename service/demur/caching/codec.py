@@ -1,4 +1,4 @@
-"""Answers as bytes: a header that names the schema, then JSON, compressed where that pays."""
+"""Answers as bytes: a header that names the schema, then compressed JSON (even a short answer is over a kilobyte)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pydantic import TypeAdapter, ValidationError
 from demur import __version__
 from demur.types import Answer
 
-COMPRESS_FROM_BYTES = 1024
 MAX_BYTES = 32 * 1024 * 1024  # of the JSON: what claims to be more is not read
 _MAGIC = b"demur:"
 
@@ -54,10 +53,7 @@ SCHEMA = _schema()
 
 def encode(kept: Kept) -> bytes:
     """Raises ValueError where an answer holds half a surrogate pair, which JSON cannot tell."""
-    document = _ADAPTER.dump_json(kept)
-    if len(document) < COMPRESS_FROM_BYTES:
-        return _MAGIC + SCHEMA + b"-" + document
-    return _MAGIC + SCHEMA + b"z" + zlib.compress(document, level=1)
+    return _MAGIC + SCHEMA + zlib.compress(_ADAPTER.dump_json(kept), level=1)
 
 
 def decode(data: bytes) -> Kept:
@@ -68,7 +64,7 @@ def decode(data: bytes) -> Kept:
     if header != _MAGIC + SCHEMA:
         raise Stale
     try:
-        return _ADAPTER.validate_json(body[1:] if body[:1] == b"-" else _inflated(body[1:]))
+        return _ADAPTER.validate_json(_inflated(body))
     except (ValidationError, zlib.error) as error:
         raise Garbled from error
 
@@ -76,6 +72,6 @@ def decode(data: bytes) -> Kept:
 def _inflated(data: bytes) -> bytes:
     inflater = zlib.decompressobj()
     document = inflater.decompress(data, MAX_BYTES)
-    if not inflater.eof:
+    if not inflater.eof or inflater.unused_data:
         raise Garbled
     return document
