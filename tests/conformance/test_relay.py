@@ -132,9 +132,9 @@ async def test_a_dead_holder_is_followed_when_its_lease_has_expired(server: Redi
 
 
 async def test_a_lease_lasts_as_long_as_the_work(server: RedisServer) -> None:
-    """Work of three lives of the lease: it is renewed, and nobody else begins."""
+    """Work that outlasts the first life of its lease: that is renewed, and nobody else begins."""
     oracle, got = Oracle(), Got()
-    async with replicas(2, server.url, lock_ttl_s=1) as both, anyio.create_task_group() as tasks:
+    async with replicas(2, server.url, lock_ttl_s=2) as both, anyio.create_task_group() as tasks:
         await _one_after_the_other(tasks, both, question(), oracle, got, server)
         await anyio.sleep(3)
         oracle.gate.set()
