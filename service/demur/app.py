@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from demur import __version__
 from demur.api import answer, answers, audits, feedback, health, problems
 from demur.api.boundary import BodyLimit, RequestContext
+from demur.caching.answer_cache import AnswerCache
+from demur.caching.caches import Caches, open_caches
 from demur.engine.admission import Admission
 from demur.engine.answering import Answering
 from demur.engine.engine import Engine
@@ -33,6 +37,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Settings that change what a model says: answers and verdicts made under others are not used again.
+_SPEAKS = {"backend", "model", "revision", "api", "use_n", "logprobs"}
+_JUDGES = {"backend", "model", "revision", "dtype", "max_length"}
+
+_ASKERS_PER_PLACE = 4  # who waits for an answer that another is getting needs no place, but some memory
+
 
 def create_app(
     settings: Settings | None = None, *, sampler: Sampler | None = None, entailment: EntailmentModel | None = None
@@ -46,12 +56,13 @@ def create_app(
         try:
             async with (
                 open_store(settings.store) as store,
-                running_engine(settings, metrics, sampler=sampler, entailment=entailment) as engine,
+                open_caches(settings.store, metrics) as caches,
+                running_engine(settings, metrics, sampler=sampler, entailment=entailment, caches=caches) as engine,
                 sweeping(store, max_age_seconds=settings.store.answer_ttl_s),
             ):
-                journal = open_journal(store, settings, metrics)
+                cache, journal = open_cache(settings, caches, engine), open_journal(store, settings, metrics)
                 app.state.engine, app.state.store = engine, store
-                app.state.answering = Answering(engine, journal=journal)
+                app.state.answering = Answering(engine, cache, journal)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)
@@ -85,6 +96,7 @@ async def running_engine(
     *,
     sampler: Sampler | None = None,
     entailment: EntailmentModel | None = None,
+    caches: Caches | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine with its models loaded; closes those it built. Raises DemurError where a model cannot be loaded."""
     template = PromptTemplate.from_file(settings.defaults.prompt_template_file)
@@ -96,12 +108,38 @@ async def running_engine(
         if entailment is None and settings.nli.backend != "exact":
             entailment = await to_thread.run_sync(build_entailment, settings.nli, metrics)
             stack.push_async_callback(entailment.aclose)
-        memo = PairMemo(entailment, metrics, max_pairs=settings.nli.pair_memo) if entailment else None
+        memo = _remember_pairs(entailment, settings.nli, metrics, caches) if entailment else None
         engine = Engine(sampler, memo, settings.clustering, template, admission, metrics)
         metrics.build_info.labels(__version__).set(1)
         metrics.model_info.labels("sampler", engine.model).set(1)
         metrics.model_info.labels("nli", engine.nli_model or "exact").set(1)
         yield engine
+
+
+def _remember_pairs(
+    entailment: EntailmentModel, settings: NLISettings, metrics: Metrics, caches: Caches | None
+) -> PairMemo:
+    shared = caches.pairs(f"{entailment.model} {_told(settings, _JUDGES)}") if caches else None
+    return PairMemo(entailment, metrics, max_pairs=settings.pair_memo, shared=shared)
+
+
+def open_cache(settings: Settings, caches: Caches, engine: Engine) -> AnswerCache:
+    """What is remembered and shared of the engine's answers."""
+    template = settings.defaults.prompt_template_file
+    parts = [
+        engine.model,
+        _told(settings.sampler, _SPEAKS),
+        engine.nli_model,
+        _told(settings.nli, _JUDGES),
+        settings.clustering.model_dump_json(),
+        template.read_text(encoding="utf-8") if template else None,
+    ]
+    places = settings.server.max_inflight + settings.server.max_queue
+    return caches.answers(json.dumps(parts), max_waiting=_ASKERS_PER_PLACE * places)
+
+
+def _told(settings: BaseModel, names: set[str]) -> str:
+    return settings.model_dump_json(include=names)
 
 
 async def open_sampler(settings: SamplerSettings, metrics: Metrics) -> Sampler:

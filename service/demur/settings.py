@@ -104,7 +104,11 @@ class StoreSettings(_Group):
     cache_ttl_s: int = Field(
         3600, ge=0, le=86_400, description="How long an answer is used again; 0 switches that off."
     )
-    cache_entries: Positive = Field(10_000, description="Answers remembered in this process.")
+    cache_entries: Positive = Field(10_000, description="Answers remembered in this process, where there is no Redis.")
+    cache_bytes: Positive = Field(67_108_864, description="Memory for them; 64 MiB.")
+    pair_ttl_s: int = Field(
+        86_400, ge=0, description="How long Redis remembers verdicts of the NLI model; 0 switches that off."
+    )
     idempotency_ttl_s: int = Field(86_400, ge=0, description="How long a reply can be replayed; 0 switches that off.")
     lock_ttl_s: Seconds = Field(30, description="A replica that died holds up others no longer than this.")
 

@@ -47,6 +47,7 @@ class Degradation(StrEnum):
     LONG_ANSWERS = "long_answers"
     UNCALIBRATED = "uncalibrated"
     DEADLINE = "deadline"
+    CACHE_UNAVAILABLE = "cache_unavailable"
 
 
 LogprobSource = Literal["raw", "processed", "unknown"]

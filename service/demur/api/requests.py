@@ -17,7 +17,7 @@ from pydantic import (
 
 from demur.errors import FieldError, ModelNotFound, ValidationFailed
 from demur.settings import DefaultsSettings
-from demur.types import Message, Passage, Policy, Question, Retrieval, Role, Sampling
+from demur.types import CacheMode, CachePolicy, Message, Passage, Policy, Question, Retrieval, Role, Sampling
 
 Quality = Literal["fast", "balanced", "thorough"]
 Include = Literal["samples", "clusters", "token_logprobs", "nli", "timings"]
@@ -93,6 +93,19 @@ class RetrievalIn(_Wire):
     id: ShortText | None = Field(None, description="Names the retriever and its index version.")
 
 
+class CacheIn(_Wire):
+    """An answer to exactly the same request may be remembered, or just being drawn for somebody with the same key."""
+
+    mode: CacheMode = Field(
+        "default",
+        description="default: remembered, else drawn; bypass: drawn, and not remembered; refresh: drawn, and "
+        "remembered; only: remembered, or 404 `cache-miss`.",
+    )
+    ttl_s: int | None = Field(
+        None, ge=0, le=86_400, description="How long this answer may be remembered, at most as long as the server does."
+    )
+
+
 class AnswerRequest(_Wire):
     """A question. Send `prompt` or `messages`; everything else has a default."""
 
@@ -112,6 +125,7 @@ class AnswerRequest(_Wire):
         Discriminator(lambda value: "named policy" if isinstance(value, str) else "own policy"),
     ] = Field("default", description="A named policy, or thresholds of your own.")
     retrieval: RetrievalIn = RetrievalIn()
+    cache: CacheIn = CacheIn()
     on_abstain: Literal["annotate", "replace", "omit"] = Field(
         "annotate", description="Keep the text, replace it by a fixed one, or send `answer: null`."
     )
@@ -163,6 +177,7 @@ class AnswerRequest(_Wire):
             strict=self.strict,
             quality=quality,
             metadata=self.metadata,
+            cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
         )
 
     def _within(self, defaults: DefaultsSettings) -> None:

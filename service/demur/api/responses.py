@@ -99,8 +99,8 @@ class TimingsOut(_Wire):
 
 class CacheOut(_Wire):
     status: CacheStatus = Field(description="`shared`: another request was just asking the same.")
-    age_s: float
-    ttl_s: float
+    age_s: float = Field(description="Since the answer was put away.")
+    ttl_s: float = Field(description="How long it is remembered from then on; 0: it is not.")
 
 
 class AnswerResponse(_Wire):

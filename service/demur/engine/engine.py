@@ -110,7 +110,7 @@ class Engine:
     async def _answer(self, question: Question) -> Answer:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds)
-        judge = Judge(self._memo, self._clustering)
+        judge = Judge(self._memo, self._clustering, question.tenant)
         async with self._admission.place(question.timeout_seconds):
             admitted = perf_counter()
             drawn = await self._draw(question, clock)

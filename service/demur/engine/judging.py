@@ -15,7 +15,7 @@ from demur.entailment.pair_memo import PairMemo, PairTally
 from demur.errors import EntailmentUnavailable, Overloaded
 from demur.observability.logging import logger
 from demur.settings import ClusteringSettings
-from demur.types import Clustering, Question
+from demur.types import ANONYMOUS, Clustering, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Judge:
     `has_fallen_back`: exact match stood in for it; `ran_out_of_time`: for want of time.
     """
 
-    def __init__(self, memo: PairMemo | None, settings: ClusteringSettings) -> None:
-        self._tally = PairTally(memo) if memo else None
+    def __init__(self, memo: PairMemo | None, settings: ClusteringSettings, tenant: str = ANONYMOUS) -> None:
+        self._tally = PairTally(memo, tenant) if memo else None
         self._settings = settings
         self._has_partial_grounds = False
         self.has_fallen_back = memo is None

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import anyio
 from cachetools import LRUCache
 
+from demur.caching.shared_pairs import SharedPairs
 from demur.entailment.base import EntailmentModel
 from demur.errors import EntailmentUnavailable
 from demur.observability.metrics import Metrics
-from demur.types import Pair, Statement, Verdict
+from demur.types import ANONYMOUS, Pair, Statement, Verdict
 
 _IDENTICAL = Verdict(entailment=1.0, neutral=0.0, contradiction=0.0)
 
@@ -47,11 +48,15 @@ class PairMemo:
     """An `EntailmentModel` that asks `inner` for each pair once, while the pair is among the last `max_pairs` used.
 
     Calls that need the same pair at the same time share one question. When it fails, it fails for each of them and is
-    not remembered; when the call that put it leaves, or found no place, the next one puts it again.
+    not remembered; when the call that put it leaves, or found no place, the next one puts it again. What is not known
+    here may be in `shared`. Tenants share nothing.
     """
 
-    def __init__(self, inner: EntailmentModel, metrics: Metrics, *, max_pairs: int = 50_000) -> None:
+    def __init__(
+        self, inner: EntailmentModel, metrics: Metrics, *, max_pairs: int = 50_000, shared: SharedPairs | None = None
+    ) -> None:
         self._inner = inner
+        self._shared = shared
         self._metrics = metrics
         self._verdicts: LRUCache[_Key, Verdict] = LRUCache(max_pairs)
         self._asking: dict[_Key, _Asking] = {}
@@ -63,9 +68,9 @@ class PairMemo:
     async def label(self, pairs: Sequence[Pair]) -> list[Verdict]:
         return (await self.label_counted(pairs)).verdicts
 
-    async def label_counted(self, pairs: Sequence[Pair]) -> Labelled:
+    async def label_counted(self, pairs: Sequence[Pair], tenant: str = ANONYMOUS) -> Labelled:
         """As `label`, with the counts of this call."""
-        keys = _keys(pairs)
+        keys = _keys(pairs, tenant)
         asked = dict(zip(keys, pairs, strict=True))
         known: dict[_Key, Verdict] = {}
         n_model = 0
@@ -74,8 +79,9 @@ class PairMemo:
             others = {self._asking[key] for key in missing if key in self._asking}
             mine = {key: asked[key] for key in missing if key not in known and key not in self._asking}
             if mine:
-                known |= await self._ask(mine)
-                n_model += len(mine)
+                verdicts, n_asked = await self._ask(mine, tenant)
+                known |= verdicts
+                n_model += n_asked
             for asking in others:
                 known |= await self._overhear(asking)
         return self._counted([known[key] for key in keys], n_model, sum(_is_identical(key) for key in keys))
@@ -88,13 +94,17 @@ class PairMemo:
         remembered = {key: self._verdicts[key] for key in keys if key in self._verdicts}
         return remembered | {key: _IDENTICAL for key in keys if _is_identical(key)}
 
-    async def _ask(self, pairs: Mapping[_Key, Pair]) -> Mapping[_Key, Verdict]:
+    async def _ask(self, pairs: Mapping[_Key, Pair], tenant: str) -> tuple[Mapping[_Key, Verdict], int]:
+        """The verdicts, and how many of them are the model's."""
         asking = _Asking()
         self._asking |= dict.fromkeys(pairs, asking)
         try:
-            verdicts = await self._inner.label(list(pairs.values()))
-            asking.verdicts = dict(zip(pairs, verdicts, strict=True))
+            found = await self._shared.find(tenant, pairs) if self._shared else {}
+            new = await self._label({key: pair for key, pair in pairs.items() if key not in found})
+            asking.verdicts = found | new
             self._verdicts.update(asking.verdicts)
+            if self._shared:
+                self._shared.keep(tenant, new)
         except EntailmentUnavailable as failure:
             asking.failure = failure
             raise
@@ -102,7 +112,11 @@ class PairMemo:
             for key in pairs:
                 del self._asking[key]
             asking.is_done.set()
-        return asking.verdicts
+        return asking.verdicts, len(new)
+
+    async def _label(self, pairs: Mapping[_Key, Pair]) -> dict[_Key, Verdict]:
+        verdicts = await self._inner.label(list(pairs.values())) if pairs else []
+        return dict(zip(pairs, verdicts, strict=True))
 
     async def _overhear(self, asking: _Asking) -> Mapping[_Key, Verdict]:
         await asking.is_done.wait()
@@ -118,10 +132,11 @@ class PairMemo:
 
 
 class PairTally:
-    """An `EntailmentModel` for one request: labels through the shared memo, and counts what the request used."""
+    """An `EntailmentModel` for one request: labels through the common memo, and counts what the request used."""
 
-    def __init__(self, memo: PairMemo) -> None:
+    def __init__(self, memo: PairMemo, tenant: str = ANONYMOUS) -> None:
         self._memo = memo
+        self._tenant = tenant
         self.n_model = 0
         self.n_cached = 0
         self.n_identical = 0
@@ -132,7 +147,7 @@ class PairTally:
         return self._memo.model
 
     async def label(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        labelled = await self._memo.label_counted(pairs)
+        labelled = await self._memo.label_counted(pairs, self._tenant)
         self.n_model += labelled.n_model
         self.n_cached += labelled.n_cached
         self.n_identical += labelled.n_identical
@@ -143,16 +158,17 @@ class PairTally:
         """Leaves the memo open: other requests share it."""
 
 
-def _keys(pairs: Sequence[Pair]) -> list[_Key]:
+def _keys(pairs: Sequence[Pair], tenant: str) -> list[_Key]:
+    scope = hashlib.blake2b(tenant.encode("utf-8", "surrogatepass"), digest_size=32).digest()
     statements = {s for pair in pairs for s in (pair.premise, pair.hypothesis)}
-    digests = {statement: _digest(statement) for statement in statements}
+    digests = {statement: _digest(statement, scope) for statement in statements}
     return [(digests[pair.premise], digests[pair.hypothesis]) for pair in pairs]
 
 
-def _digest(statement: Statement) -> bytes:
+def _digest(statement: Statement, scope: bytes) -> bytes:
     question = statement.question.encode("utf-8", "surrogatepass")
     # The length in front keeps ("ab", "c") and ("a", "bc") apart.
-    digest = hashlib.blake2b(b"%d:%b" % (len(question), question), digest_size=16)
+    digest = hashlib.blake2b(b"%d:%b" % (len(question), question), digest_size=16, key=scope)
     digest.update(statement.answer.encode("utf-8", "surrogatepass"))
     return digest.digest()
 

@@ -22,6 +22,7 @@ class Metrics:
         self._add_entailment()
         self._add_backend()
         self._add_store()
+        self._add_cache()
         self._add_load()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -90,6 +91,21 @@ class Metrics:
             "demur_store_writes_total", "Records to keep, by what became of them.", "record", "outcome"
         )
         self.feedback = self._counter("demur_feedback_total", "Feedback kept.", "model", "label", "source")
+
+    def _add_cache(self) -> None:
+        """`tier`: local, shared. Results of look-ups: hit, miss, stale (another schema), error, bypass."""
+        self.cache_requests = self._counter(
+            "demur_cache_requests_total", "Look-ups of remembered answers.", "tier", "result"
+        )
+        self.single_flights = self._counter(
+            "demur_singleflight_total",
+            "How requests came by an answer that was not remembered: led the work, alone, joined it in this process, "
+            "shared it with another replica; remembered: just then.",
+            "result",
+        )
+        self.nli_shared_pairs = self._counter(
+            "demur_nli_shared_pairs_total", "Verdicts looked up in Redis: hit, miss, error.", "result"
+        )
 
     def _add_load(self) -> None:
         self.inflight = self._gauge("demur_inflight_requests", "Answers being worked on.")

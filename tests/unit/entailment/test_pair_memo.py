@@ -158,6 +158,20 @@ async def test_finding_no_place_is_not_remembered() -> None:
     await memo.aclose()
 
 
+async def test_tenants_do_not_learn_what_others_asked() -> None:
+    """The same pair is asked for each of them, at once as later: nothing is quicker for what another has asked."""
+    classifier = WordClassifier(seconds=0.02)
+    memo = _memo(classifier)
+    tallies = [PairTally(memo, tenant) for tenant in ("a", "b", "a")]
+    async with anyio.create_task_group() as tasks:
+        for tally in tallies:
+            tasks.start_soon(tally.label, [A])
+    await tallies[1].label([A])
+    assert [(t.n_model, t.n_cached) for t in tallies] == [(1, 0), (1, 1), (0, 1)]
+    assert classifier.asked == [A, A]
+    await memo.aclose()
+
+
 async def test_a_tally_counts_one_request_over_its_calls() -> None:
     memo = _memo(WordClassifier(max_words=4))
     tally, other = PairTally(memo), PairTally(memo)
