@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -84,19 +85,33 @@ def redis_server(folder: Path, options: Sequence[str] = DURABLE) -> Iterator[Red
         server.kill()
 
 
+@dataclass(frozen=True)
+class Reachable:
+    """How a service reaches the server that has the records."""
+
+    url: str
+    server: RedisServer
+
+
 @contextmanager
-def redis_cluster(folder: Path) -> Iterator[str]:
-    """The URL of a cluster of one node, which has all slots."""
+def redis_alone(folder: Path) -> Iterator[Reachable]:
+    with redis_server(folder) as server:
+        yield Reachable(server.url, server)
+
+
+@contextmanager
+def redis_cluster(folder: Path) -> Iterator[Reachable]:
+    """A cluster of one node, which has all slots."""
     with redis_server(folder, [*DURABLE, "--cluster-enabled", "yes"]) as server:
         with server.client() as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             until(lambda: b"cluster_state:ok" in _raw(client, "CLUSTER", "INFO"), "the cluster to be whole")
-        yield f"redis+cluster://127.0.0.1:{server.port}"
+        yield Reachable(f"redis+cluster://127.0.0.1:{server.port}", server)
 
 
 @contextmanager
-def redis_sentinel(folder: Path) -> Iterator[str]:
-    """The URL of a server that is found through a sentinel."""
+def redis_sentinel(folder: Path) -> Iterator[Reachable]:
+    """A server that is found through a sentinel."""
     with redis_server(folder / "master") as master:
         sentinel = RedisServer(folder, [])
         config = folder / "sentinel.conf"
@@ -105,11 +120,14 @@ def redis_sentinel(folder: Path) -> Iterator[str]:
         popen = subprocess.Popen(["redis-server", str(config), "--sentinel"], stdout=log, stderr=log)
         try:
             sentinel.wait()
-            yield f"redis+sentinel://127.0.0.1:{sentinel.port}/{SERVICE_NAME}/0"
+            yield Reachable(f"redis+sentinel://127.0.0.1:{sentinel.port}/{SERVICE_NAME}/0", master)
         finally:
             popen.kill()
             popen.wait(START_SECONDS)
             log.close()
+
+
+FORMS = {"redis": redis_alone, "cluster": redis_cluster, "sentinel": redis_sentinel}
 
 
 def free_port() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,34 +16,23 @@ from demur.storage.base import InProgress, Page, Replay, Started, Store
 from demur.storage.redis import RedisStore
 from demur.storage.sqlite import SqliteStore
 from tests.records import NOON, calibration, feedback, record
-from tests.redis_server import START_SECONDS, redis_cluster, redis_sentinel, redis_server
+from tests.redis_server import FORMS, START_SECONDS
 
 pytestmark = pytest.mark.anyio
 
 T = TypeVar("T")
 Listing = Callable[..., Awaitable[Page[T]]]
 
-KINDS = ["sqlite", "redis", "cluster", "sentinel"]
 
-
-@contextmanager
-def _redis_url(kind: str, folder: Path) -> Iterator[str]:
-    with ExitStack() as stack:
-        if kind == "redis":
-            yield stack.enter_context(redis_server(folder)).url
-        else:
-            yield stack.enter_context((redis_cluster if kind == "cluster" else redis_sentinel)(folder))
-
-
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=["sqlite", *FORMS])
 def location(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | Path]:
     """A SQLite file's folder, or the URL of a running Redis."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "sqlite":
         yield folder
     else:
-        with _redis_url(request.param, folder) as url:
-            yield url
+        with FORMS[request.param](folder) as redis:
+            yield redis.url
 
 
 _PREFIXES = iter(range(10**6))

@@ -27,8 +27,8 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`ok`: what is acknowledged is durable. `filling`: so it is, but room runs out. `not_durable`: it could be lost, so
-    nothing is acknowledged. `away`: it does not answer. `detail` says why, and how to mend it.
+    """`ok`: what is acknowledged is durable. `filling`: it is, but room runs out. `not_durable`: it could be lost, so
+    nothing is acknowledged. `away`: no answer. `detail` says why, and how to mend it.
     """
 
     state: Literal["ok", "filling", "not_durable", "away"]

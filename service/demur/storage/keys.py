@@ -17,6 +17,11 @@ class Keys:
 
     prefix: str
 
+    @property
+    def probe(self) -> str:
+        """Written to learn whether writing is possible: a replica and a full server still read."""
+        return f"{self.prefix}:probe"
+
     def answer(self, answer_id: str) -> str:
         return f"{self.prefix}:ans:{_tag(answer_id)}"
 

@@ -41,7 +41,7 @@ class RedisStore:
         lists = ["answers", "audits"] if record.is_audit else ["answers"]
         kept: Command = ("SET", self._keys.answer(record.id), ANSWERS.encode(record))
         adds: list[Command] = [("ZADD", self._keys.listed(name), 0, at) for name in lists]
-        await self._redis.in_order([*adds, kept if record.is_audit else (*kept, "NX")])
+        await self._redis.together([*adds, kept if record.is_audit else (*kept, "NX")])
 
     async def get_answer(self, answer_id: str, *, tenant: str | None = None) -> AnswerRecord:
         found = await self._redis.one("GET", self._keys.answer(answer_id))
@@ -56,7 +56,7 @@ class RedisStore:
         at = place(record.created, answer_id)
         members = [f"{at}:{field.decode()}" for field in fields]
         gone: Command = ("DEL", self._keys.answer(answer_id), self._keys.feedback(answer_id))
-        await self._redis.in_order(
+        await self._redis.in_order(  # a transaction is refused where memory is full
             [
                 gone,
                 ("ZREM", self._keys.listed("answers"), at),
@@ -69,7 +69,7 @@ class RedisStore:
         record = await self.get_answer(feedback.answer_id, tenant=tenant)
         field = f"{feedback.source}:{feedback.key}"
         slot = (self._keys.answer(record.id), self._keys.feedback(record.id))
-        _, is_kept = await self._redis.in_order(
+        _, is_kept = await self._redis.together(
             [
                 ("ZADD", self._keys.listed("feedback"), 0, place(record.created, record.id, field)),
                 ("EVAL", ADD_FEEDBACK, 2, *slot, field, FEEDBACK.encode(feedback)),
@@ -107,7 +107,7 @@ class RedisStore:
     async def add_calibration(self, calibration: Calibration) -> None:
         at = place(calibration.created, calibration.id)
         kept = self._keys.calibration(calibration.id)
-        listed, is_new = await self._redis.in_order(
+        listed, is_new = await self._redis.together(
             [
                 ("ZADD", self._keys.listed("calibrations"), 0, at),
                 ("SET", kept, CALIBRATIONS.encode(calibration), "NX"),
@@ -133,7 +133,7 @@ class RedisStore:
     async def activate_calibration(self, calibration_id: str) -> Calibration:
         calibration = await self.get_calibration(calibration_id)
         pointer = self._keys.active_calibration(calibration.profile_key)
-        await self._redis.in_order([("SET", pointer, calibration_id)])
+        await self._redis.together([("SET", pointer, calibration_id)])
         return calibration
 
     async def active_calibration(self, profile_key: str) -> Calibration | None:
@@ -161,7 +161,7 @@ class RedisStore:
 
     async def health(self) -> Health:
         try:
-            await self._redis.ping()
+            await self._redis.one("SET", self._keys.probe, 1, "PX", 1000)
             problem = await self._redis.durability_problem()
         except DemurError as error:
             return Health("away", str(error))

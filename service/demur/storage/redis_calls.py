@@ -43,13 +43,18 @@ class RedisCalls:
         return await self._pipeline(commands, transaction=False) if commands else []
 
     async def in_order(self, commands: Sequence[Command]) -> list[Any]:
-        """In one transaction, or on a cluster one after the other, so that a crash leaves the last ones undone.
+        """Durable writes: one after the other, so that a crash leaves the last ones undone.
 
-        For durable writes: raises StoreUnavailable, with nothing done, where durability is not promised.
+        Raises StoreUnavailable, with nothing done, where durability is not promised.
         """
         await self.require_durable()
+        return [await self.one(*command) for command in commands]
+
+    async def together(self, commands: Sequence[Command]) -> list[Any]:
+        """Durable writes: in one transaction where all keys are on one server, on a cluster as `in_order`."""
         if isinstance(self._client, RedisCluster):
-            return [await self.one(*command) for command in commands]
+            return await self.in_order(commands)
+        await self.require_durable()
         return await self._pipeline(commands, transaction=True)
 
     async def require_durable(self) -> None:
@@ -64,10 +69,6 @@ class RedisCalls:
             self._problem = None if self._assume_durable else await self._ask_durability()
             self._known_until = monotonic() + _PROMISE_SECONDS
         return self._problem
-
-    async def ping(self) -> None:
-        """Raises: StoreUnavailable."""
-        await self.one("PING")
 
     async def aclose(self) -> None:
         await close_redis(self._client)
