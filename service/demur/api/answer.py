@@ -100,9 +100,12 @@ async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) ->
 
 
 def _verdict_headers(answer: Answer) -> dict[str, str]:
-    """The verdict for clients that cannot see the body, and where the time went (milliseconds, W3C Server-Timing)."""
+    """The verdict for clients that cannot see the body, and where the time went (milliseconds, W3C Server-Timing).
+
+    The phases follow one another: of entailment, what ran after generation.
+    """
     work = answer.work
-    phases = {"queue": work.queue_seconds, "gen": work.generate_seconds, "nli": work.nli_seconds}
+    phases = {"queue": work.queue_seconds, "gen": work.generate_seconds, "nli": work.nli_visible_seconds}
     return {
         "X-Demur-Decision": answer.decision.action.value,
         "X-Demur-Confidence": f"{answer.confidence:.4f}",

@@ -31,10 +31,13 @@ async def alive() -> dict[str, str]:
 @router.get("/readyz", tags=["probes"])
 @router.get("/health", tags=["probes"])
 async def ready(request: Request) -> Response:
-    """200 while new requests are welcome, 503 while draining."""
+    """200 while new requests are welcome; 503 while draining, and while the NLI model hangs: it compares answers by
+    exact match then, and another replica can do better."""
     engine: Engine = request.app.state.engine
     if engine.is_draining:
         return JSONResponse({"status": "draining"}, 503)
+    if engine.is_nli_stuck:
+        return JSONResponse({"status": "nli_stuck"}, 503)
     return JSONResponse({"status": "ok"})
 
 
