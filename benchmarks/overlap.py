@@ -31,7 +31,7 @@ from benchmarks.scripted_latency import ANSWERS, MEDIAN_SECONDS, SIGMA, seven_b_
 from demur.app import build_entailment, build_sampler
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
-from demur.settings import NLISettings, Settings
+from demur.settings import Settings
 
 Backend = Literal["scripted", "local"]
 
@@ -83,8 +83,9 @@ def row(new_sampler: Callable[[], Sampler], clients: dict[str, httpx2.Client], p
 
 
 def measure(new_sampler: Callable[[], Sampler], questions: Sequence[str], n_rounds: int) -> list[Row]:
-    entailment = build_entailment(NLISettings(), Metrics())
-    off, on = (Settings(nli=NLISettings(overlap=way, pair_memo=1)) for way in ("off", "on"))
+    nli = Settings().nli
+    entailment = build_entailment(nli, Metrics())
+    off, on = (Settings(nli=nli.model_copy(update={"overlap": way, "pair_memo": 1})) for way in ("off", "on"))
     plan = [(question, 1 + n_rounds * i + k) for k in range(n_rounds) for i, question in enumerate(questions)]
     with (
         serving(new_sampler(), entailment, off) as url_off,
