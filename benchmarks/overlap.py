@@ -3,7 +3,8 @@
 Every question is asked three times in a row with the same seed, in turning order: its samples alone, `POST /answer`
 with DEMUR_NLI__OVERLAP=off, and with on, over real servers on loopback that share one NLI model. No verdict is
 remembered between requests. `scripted` replays a 7B model (benchmarks/scripted_latency.py), whose samples cost this
-machine nothing; `local` is the embedded default, whose language model shares the processor with the NLI model.
+machine nothing; `local` is the embedded default, whose language model shares the processor with the NLI model. With
+`--concurrency` many questions are asked at once in each way, until the NLI model is what they wait for.
 
 Two figures say how much of the NLI time is hidden: the share of it that the response reports to lie before the last
 sample, useless pairs included; and, harder, how much less time `/answer` spends after the last sample than without.
@@ -17,7 +18,9 @@ import random
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import httpx2
@@ -59,6 +62,12 @@ class Row:
     on: Asked
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    new_sampler: Callable[[], Sampler]
+    clients: dict[str, httpx2.Client]
+
+
 def ask(client: httpx2.Client, prompt: str, seed: int) -> Asked:
     body = {"prompt": prompt, "sampling": {"seed": seed}, "include": ["samples", "nli", "timings"]}
     response = client.post("/answer", json=body).raise_for_status()
@@ -73,16 +82,21 @@ def ask(client: httpx2.Client, prompt: str, seed: int) -> Asked:
     )
 
 
-def row(new_sampler: Callable[[], Sampler], clients: dict[str, httpx2.Client], prompt: str, seed: int) -> Row:
-    """The order turns, so that none is always the first to meet a question."""
-    found: dict[str, Any] = {}
-    ways = ["bare", *clients]
-    for way in ways[seed % 3 :] + ways[: seed % 3]:
-        found[way] = bare_seconds(new_sampler(), prompt, seed) if way == "bare" else ask(clients[way], prompt, seed)
-    return Row(**found)
+def rows(measured: Measured, chunk: Sequence[tuple[str, int]], pool: ThreadPoolExecutor) -> list[Row]:
+    """The chunk's questions at once, one way after another. The order turns, so that no way is always the first."""
+
+    def once(way: str, prompt: str, seed: int) -> Any:
+        if way == "bare":
+            return bare_seconds(measured.new_sampler(), prompt, seed)
+        return ask(measured.clients[way], prompt, seed)
+
+    ways = ["bare", *measured.clients]
+    turn = chunk[0][1] % len(ways)
+    found = {way: list(pool.map(partial(once, way), *zip(*chunk, strict=True))) for way in ways[turn:] + ways[:turn]}
+    return [Row(*both) for both in zip(found["bare"], found["off"], found["on"], strict=True)]
 
 
-def measure(new_sampler: Callable[[], Sampler], questions: Sequence[str], n_rounds: int) -> list[Row]:
+def measure(new_sampler: Callable[[], Sampler], questions: Sequence[str], n_rounds: int, concurrency: int) -> list[Row]:
     nli = Settings().nli
     entailment = build_entailment(nli, Metrics())
     off, on = (Settings(nli=nli.model_copy(update={"overlap": way, "pair_memo": 1})) for way in ("off", "on"))
@@ -92,13 +106,15 @@ def measure(new_sampler: Callable[[], Sampler], questions: Sequence[str], n_roun
         serving(new_sampler(), entailment, on) as url_on,
         httpx2.Client(base_url=url_off, timeout=60) as client_off,
         httpx2.Client(base_url=url_on, timeout=60) as client_on,
+        ThreadPoolExecutor(concurrency) as pool,
     ):
-        clients = {"off": client_off, "on": client_on}
+        measured = Measured(new_sampler, {"off": client_off, "on": client_on})
         for question in questions[:3]:  # warm up
-            row(new_sampler, clients, question, 0)
-        rows = [row(new_sampler, clients, question, seed) for question, seed in track(plan, "asking")]
+            rows(measured, [(question, 0)], pool)
+        chunks = [plan[i : i + concurrency] for i in range(0, len(plan), concurrency)]
+        found = [row for chunk in track(chunks, "asking") for row in rows(measured, chunk, pool)]
     asyncio.run(entailment.aclose())
-    return rows
+    return found
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
@@ -169,26 +185,29 @@ def show(figures: dict[str, Any], title: str, *, bounded: bool) -> bool:
     return held
 
 
-def run(backend: Backend, n_rounds: int) -> bool:
-    """Measure, save, print; whether every bound holds. The embedded default has none: it is off there by default."""
+def run(backend: Backend, n_rounds: int, concurrency: int = 1) -> bool:
+    """Measure, save, print; whether every bound holds. Bounds are those of one caller and a 7B model."""
+    at_once = f"_{concurrency}" if concurrency > 1 else ""
+    title = f"entailment while samples are drawn, {backend} language model, {concurrency} at once"
     if backend == "scripted":
-        rows = measure(seven_b_sampler, list(ANSWERS), n_rounds)
-        figures = {"latency": {"median_s": MEDIAN_SECONDS, "log_sigma": SIGMA}, **summarise(rows)}
-        save("overhead_scripted", figures)
-        return show(figures, "What /answer costs with a 7B model that answers in 1 s", bounded=True)
+        found = measure(seven_b_sampler, list(ANSWERS), n_rounds, concurrency)
+        figures = {"latency": {"median_s": MEDIAN_SECONDS, "log_sigma": SIGMA}, **summarise(found)}
+        save(f"overhead_scripted{at_once}", figures)
+        return show(figures, title, bounded=concurrency == 1)
     sampler = build_sampler(Settings().sampler)
-    figures = summarise(measure(lambda: sampler, QUESTIONS, n_rounds))
+    figures = summarise(measure(lambda: sampler, QUESTIONS, n_rounds, concurrency))
     asyncio.run(sampler.aclose())
-    save("overlap_local", figures)
-    return show(figures, "Overlap on the embedded default, on one processor", bounded=False)
+    save(f"overlap_local{at_once}", figures)
+    return show(figures, title, bounded=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", choices=["scripted", "local"], default="scripted")
     parser.add_argument("--rounds", type=int, default=3, help="times every question is asked, each with a new seed")
+    parser.add_argument("--concurrency", type=int, default=1, help="questions asked at once, one way after another")
     arguments = parser.parse_args()
-    sys.exit(0 if run(arguments.backend, arguments.rounds) else 1)
+    sys.exit(0 if run(arguments.backend, arguments.rounds, arguments.concurrency) else 1)
 
 
 if __name__ == "__main__":
