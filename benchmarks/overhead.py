@@ -7,6 +7,8 @@ over a real server on loopback. The rest of `/answer` is split into
   pairs of all questions in batches of the size that questions have;
 - service: all else between the call and its answer (HTTP, JSON, validation, queues, estimators, policy).
 
+With `--backend scripted` a 7B model's latencies are replayed instead (benchmarks/overlap.py).
+
 A second process is started to see how soon `demur serve` is ready, and how much memory it holds after the questions.
 """
 
@@ -86,17 +88,19 @@ class Row:
 
 
 @contextmanager
-def serving(sampler: Sampler, entailment: EntailmentModel) -> Iterator[str]:
+def serving(sampler: Sampler, entailment: EntailmentModel, settings: Settings | None = None) -> Iterator[str]:
     """The application over a real uvicorn in a thread."""
-    app = create_app(Settings(), sampler=sampler, entailment=entailment)
+    app = create_app(settings or Settings(), sampler=sampler, entailment=entailment)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def bare_seconds(sampler: Sampler, prompt: str, seed: int) -> float:
@@ -198,7 +202,15 @@ def show(figures: dict[str, Any]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="times every question is asked, each with a new seed")
-    rounds = parser.parse_args().rounds
+    parser.add_argument(
+        "--backend", choices=["local", "scripted"], default="local", help="scripted: a 7B model's latencies, replayed"
+    )
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
+    if arguments.backend == "scripted":
+        from benchmarks.overlap import run  # which asks as this module does
+
+        sys.exit(0 if run("scripted", rounds) else 1)
     settings = Settings()
     sampler, entailment = build_sampler(settings.sampler), build_entailment(settings.nli, Metrics())
     recorder = Recorder(entailment)

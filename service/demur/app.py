@@ -109,7 +109,7 @@ async def running_engine(
             entailment = await to_thread.run_sync(build_entailment, settings.nli, metrics)
             stack.push_async_callback(entailment.aclose)
         memo = _remember_pairs(entailment, settings.nli, metrics, caches) if entailment else None
-        engine = Engine(sampler, memo, settings.clustering, template, admission, metrics)
+        engine = Engine(sampler, memo, settings.clustering, template, admission, metrics, overlaps=settings.overlaps)
         metrics.build_info.labels(__version__).set(1)
         metrics.model_info.labels("sampler", engine.model).set(1)
         metrics.model_info.labels("nli", engine.nli_model or "exact").set(1)

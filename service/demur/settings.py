@@ -189,6 +189,11 @@ class NLISettings(_Group):
     batch_timeout_s: Seconds = Field(30, description="A batch that takes longer counts as failed.")
     pair_memo: Positive = Field(50_000, description="Verdicts remembered in this process.")
     threads: Positive | None = Field(None, description="CPU threads of the NLI model (default: all cores).")
+    overlap: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Judge pairs of the samples that are there while others are drawn; auto: unless the language model "
+        "needs the same processor.",
+    )
 
     @model_validator(mode="after")
     def _server_is_named(self) -> Self:
@@ -244,3 +249,9 @@ class Settings(BaseSettings):
     clustering: ClusteringSettings = ClusteringSettings()
     defaults: DefaultsSettings = DefaultsSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether entailment runs while samples are drawn (docs/design/0008)."""
+        shares_processor = self.sampler.backend == "local" and self.nli.backend == "cross_encoder"
+        return self.nli.overlap == "on" or (self.nli.overlap == "auto" and not shares_processor)

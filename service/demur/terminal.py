@@ -83,7 +83,8 @@ def _signals(response: AnswerResponse) -> Table:
 
 
 def _time(timings: TimingsOut) -> str:
-    return f"{timings.total_s:.2f} s (generate {timings.generate_s:.2f}, NLI {timings.nli_s:.2f})"
+    nli = f"NLI {timings.nli_s:.2f}" + (f", {timings.nli_hidden_s:.2f} of it meanwhile" if timings.nli_hidden_s else "")
+    return f"{timings.total_s:.2f} s (generate {timings.generate_s:.2f}, {nli})"
 
 
 def _number(value: float | None, unit: str = "") -> str:

@@ -323,22 +323,34 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What an answer cost. Counts of directed NLI pairs and tokens; times in seconds."""
+    """What an answer cost. Counts of directed NLI pairs and tokens; times in seconds.
+
+    `n_pairs_speculative` were asked before all samples had landed, and not needed in the end; they are not among
+    `n_pairs`. `nli_seconds` is all the time for which pairs of this answer were with the NLI model; of it,
+    `nli_hidden_seconds` lay before the last sample had landed, within `generate_seconds`.
+    """
 
     n_pairs: int = 0
     n_pairs_cached: int = 0
+    n_pairs_speculative: int = 0
     nli_truncated: bool = False
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     queue_seconds: float = 0.0
     generate_seconds: float = 0.0
     nli_seconds: float = 0.0
+    nli_hidden_seconds: float = 0.0
     total_seconds: float = 0.0
+
+    @property
+    def nli_visible_seconds(self) -> float:
+        """What the NLI model added to the generation."""
+        return self.nli_seconds - self.nli_hidden_seconds
 
     @property
     def decide_seconds(self) -> float:
         """What no other phase took."""
-        return max(0.0, self.total_seconds - self.queue_seconds - self.generate_seconds - self.nli_seconds)
+        return max(0.0, self.total_seconds - self.queue_seconds - self.generate_seconds - self.nli_visible_seconds)
 
     def until(self, total_seconds: float) -> Work:
         return replace(self, total_seconds=total_seconds)

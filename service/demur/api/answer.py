@@ -111,9 +111,12 @@ async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) ->
 
 
 def _verdict_headers(answered: Answered) -> dict[str, str]:
-    """The verdict for clients that cannot see the body, and where the time went (milliseconds, W3C Server-Timing)."""
+    """The verdict for clients that cannot see the body, and where the time went (milliseconds, W3C Server-Timing).
+
+    The phases follow one another: of entailment, what ran after generation.
+    """
     answer, work = answered.answer, answered.answer.work
-    phases = {"queue": work.queue_seconds, "gen": work.generate_seconds, "nli": work.nli_seconds}
+    phases = {"queue": work.queue_seconds, "gen": work.generate_seconds, "nli": work.nli_visible_seconds}
     return {
         "X-Demur-Decision": answer.decision.action.value,
         "X-Demur-Confidence": f"{answer.confidence:.4f}",

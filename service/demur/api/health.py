@@ -40,10 +40,13 @@ async def alive() -> dict[str, str]:
 @router.get("/readyz", tags=["probes"])
 @router.get("/health", tags=["probes"])
 async def ready(request: Request) -> Response:
-    """200 while new requests are welcome, 503 while draining. Without its store the service answers all the same."""
+    """200 while new requests are welcome; 503 while draining, and while the NLI model hangs: it compares answers by
+    exact match then, and another replica can do better. Without its store the service answers all the same."""
     engine: Engine = request.app.state.engine
     if engine.is_draining:
         return JSONResponse({"status": "draining"}, 503)
+    if engine.is_nli_stuck:
+        return JSONResponse({"status": "nli_stuck"}, 503)
     store: Store = request.app.state.store
     state = (await store.health()).state
     return JSONResponse({"status": "ok", "store": {"state": state, "means": _STORE_STATES[state]}})

@@ -77,8 +77,11 @@ class SamplingOut(_Wire):
 
 class NLIOut(_Wire):
     model: str | None = Field(description="null: clustered by normalised exact match.")
-    pairs: int = Field(description="Directed pairs asked of the model for this request.")
-    pairs_cached: int
+    pairs: int = Field(description="Directed pairs asked of the model for this request, and used.")
+    pairs_cached: int = Field(description="Pairs used that were remembered, or were just being asked by another.")
+    pairs_speculative: int = Field(
+        description="Further pairs, asked of the model while samples were drawn, that were not needed in the end."
+    )
     truncated: bool
 
 
@@ -89,11 +92,12 @@ class UsageOut(_Wire):
 
 
 class TimingsOut(_Wire):
-    """Seconds."""
+    """Seconds. The caller waited `queue_s + generate_s + (nli_s - nli_hidden_s)`, and a little for the decision."""
 
-    queue_s: float
-    generate_s: float
-    nli_s: float
+    queue_s: float = Field(description="Until a place was free.")
+    generate_s: float = Field(description="From then until the last sample landed.")
+    nli_s: float = Field(description="Entailment: while pairs of this answer were with the NLI model or in its line.")
+    nli_hidden_s: float = Field(description="The part of nli_s that lay within generate_s.")
     total_s: float
 
 
@@ -217,7 +221,11 @@ def _sampling(answer: Answer) -> SamplingOut:
 def _nli(answer: Answer) -> NLIOut:
     work = answer.work
     return NLIOut(
-        model=answer.nli_model, pairs=work.n_pairs, pairs_cached=work.n_pairs_cached, truncated=work.nli_truncated
+        model=answer.nli_model,
+        pairs=work.n_pairs,
+        pairs_cached=work.n_pairs_cached,
+        pairs_speculative=work.n_pairs_speculative,
+        truncated=work.nli_truncated,
     )
 
 
@@ -232,5 +240,6 @@ def _timings(answer: Answer) -> TimingsOut:
         queue_s=work.queue_seconds,
         generate_s=work.generate_seconds,
         nli_s=work.nli_seconds,
+        nli_hidden_s=work.nli_hidden_seconds,
         total_s=work.total_seconds,
     )

@@ -72,6 +72,8 @@ class Engine:
         template: PromptTemplate,
         admission: Admission,
         metrics: Metrics,
+        *,
+        overlaps: bool = False,
     ) -> None:
         self._sampler = sampler
         self._memo = memo
@@ -79,6 +81,7 @@ class Engine:
         self._template = template
         self._admission = admission
         self._metrics = metrics
+        self._overlaps = overlaps
 
     @property
     def model(self) -> str:
@@ -88,6 +91,11 @@ class Engine:
     def nli_model(self) -> str | None:
         """None where answers are compared by exact match."""
         return self._memo.model if self._memo else None
+
+    @property
+    def is_nli_stuck(self) -> bool:
+        """Whether the NLI model hangs, so that answers are compared by exact match until it comes back."""
+        return self._memo is not None and self._memo.is_stuck
 
     @property
     def is_draining(self) -> bool:
@@ -110,29 +118,32 @@ class Engine:
     async def _answer(self, question: Question) -> Answer:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds)
-        judge = Judge(self._memo, self._clustering, question.tenant)
+        judge = Judge(self._memo, self._clustering, question.tenant, overlaps=self._overlaps)
         async with self._admission.place(question.timeout_seconds):
             admitted = perf_counter()
-            drawn = await self._draw(question, clock)
-            generated = perf_counter()
-            evidence = await _judged(question, drawn, judge, clock)
+            async with judge.looking_ahead(question.text):
+                drawn = await self._draw(question, judge, clock)
+                generated = perf_counter()
+                evidence = await _judged(question, drawn, judge, clock)
         judged = perf_counter()
         work = Work(
             n_pairs=judge.n_pairs,
             n_pairs_cached=judge.n_pairs_cached,
+            n_pairs_speculative=judge.n_pairs_speculative,
             nli_truncated=judge.is_truncated,
             n_prompt_tokens=drawn.n_prompt_tokens,
             n_completion_tokens=drawn.n_completion_tokens,
             queue_seconds=admitted - started,
             generate_seconds=generated - admitted,
-            nli_seconds=judged - generated,
+            nli_seconds=judge.hidden_seconds + judged - generated,
+            nli_hidden_seconds=judge.hidden_seconds,
         )
         return self._conclude(question, evidence, work, clock)
 
-    async def _draw(self, question: Question, clock: _Clock) -> Draw:
+    async def _draw(self, question: Question, judge: Judge, clock: _Clock) -> Draw:
         reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
         seconds = max(0.0, clock.seconds_left() - reserve)
-        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds)
+        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds, judge.hear)
         if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
             raise _too_late(question)
         if not drawn.samples:

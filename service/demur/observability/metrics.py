@@ -53,7 +53,12 @@ class Metrics:
         self.clusters = self._histogram(
             "demur_clusters", "Meanings per answer.", (1, 2, 3, 4, 5, 7, 10, 15, 20, 32), "model"
         )
-        self.phase_seconds = self._histogram("demur_phase_duration_seconds", "Time per phase.", _PHASE_SECONDS, "phase")
+        self.phase_seconds = self._histogram(
+            "demur_phase_duration_seconds",
+            "Time per phase; `nli_hidden` is the part of `generate` in which entailment ran too.",
+            _PHASE_SECONDS,
+            "phase",
+        )
         self.samples = self._counter("demur_samples_total", "Samples drawn.", "model", "outcome")
         self.tokens = self._counter("demur_tokens_total", "Tokens.", "model", "kind")
         self.degraded = self._counter("demur_degraded_total", "Answers with a missing or weakened signal.", "reason")
@@ -61,6 +66,10 @@ class Metrics:
     def _add_entailment(self) -> None:
         self.nli_pairs = self._counter(
             "demur_nli_pairs_total", "Directed pairs, by where the verdict came from.", "source"
+        )
+        self.nli_speculative_pairs = self._counter(
+            "demur_nli_speculative_pairs_total",
+            "Directed pairs that the model was asked while samples were drawn, and that were not needed in the end.",
         )
         self.nli_batch_pairs = self._histogram("demur_nli_batch_pairs", "Pairs per batch.", _PAIRS)
         self.nli_batch_tokens = self._histogram("demur_nli_batch_tokens", "Padded tokens per batch.", _TOKENS)
