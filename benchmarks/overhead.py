@@ -86,9 +86,9 @@ class Row:
 
 
 @contextmanager
-def serving(sampler: Sampler, entailment: EntailmentModel) -> Iterator[str]:
+def serving(sampler: Sampler, entailment: EntailmentModel, settings: Settings | None = None) -> Iterator[str]:
     """The application over a real uvicorn in a thread."""
-    app = create_app(Settings(), sampler=sampler, entailment=entailment)
+    app = create_app(settings or Settings(), sampler=sampler, entailment=entailment)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
