@@ -110,7 +110,9 @@ class StoreSettings(_Group):
         86_400, ge=0, description="How long Redis remembers verdicts of the NLI model; 0 switches that off."
     )
     idempotency_ttl_s: int = Field(86_400, ge=0, description="How long a reply can be replayed; 0 switches that off.")
-    lock_ttl_s: Seconds = Field(30, description="A replica that died holds up others no longer than this.")
+    lock_ttl_s: float = Field(
+        30, ge=1, allow_inf_nan=False, description="A replica that died holds up others no longer than this."
+    )
 
     @field_validator("url")
     @classmethod

@@ -141,6 +141,29 @@ def test_bad_cache_fields_are_named(service: Service, cache: object, pointer: st
     assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
+def test_answers_made_under_other_settings_are_not_used(redis: RedisServer, tmp_path: Path) -> None:
+    """Two services on one Redis: another model, way to cluster or template draws anew; the same one does not."""
+    redis.client.flushall()
+    template = tmp_path / "template.txt"
+    template.write_text("$passages $question")
+    store = StoreSettings(url=SecretStr(redis.url), timeout_s=10)
+    groups: list[dict[str, object]] = [
+        {},
+        {},
+        {"nli": {"max_length": 256}},
+        {"clustering": {"rule": "relaxed"}},
+        {"clustering": {"include_prompt": False}},
+        {"defaults": {"prompt_template_file": template}},
+        {"sampler": {"revision": "v2"}},
+        {"server": {"max_inflight": 7}},
+    ]
+    statuses = []
+    for group in groups:
+        with serving(SCRIPT, settings=Settings(store=store, **group)) as service:  # type: ignore[arg-type]
+            statuses.append(service.ask("q").json()["cache"]["status"])
+    assert statuses == ["miss", "hit", *["miss"] * 5, "hit"]
+
+
 def test_switched_off() -> None:
     """DEMUR_STORE__CACHE_TTL_S=0: every answer is drawn, and says so."""
     with serving(SCRIPT, settings=Settings(store=StoreSettings(cache_ttl_s=0))) as service:
