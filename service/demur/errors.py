@@ -6,13 +6,15 @@ DemurError
 │   ├── ValidationFailed           names each field
 │   ├── ModelNotFound
 │   ├── ContextLengthExceeded
-│   └── UnsupportedByBackend       the language model's server cannot do what was asked
+│   ├── UnsupportedByBackend       the language model's server cannot do what was asked
+│   └── NotCalibratable            the labelled answers do not bear what was asked of them
 ├── Unavailable                    try again later (`retry_after_seconds`)
 │   ├── Overloaded · Draining
 │   ├── BackendUnavailable         the language model's server is busy, or cannot be reached
 │   └── DegradedRefused            `strict` was asked for and a signal is missing
 ├── BackendError                   the language model failed
 ├── EntailmentUnavailable          the NLI model failed
+├── ProfileUnreadable              a calibration profile cannot be used
 └── DeadlineExceeded
 
 A class's `code` is the slug of the HTTP problem, the label in metrics and the name in logs.
@@ -88,6 +90,10 @@ class UnsupportedByBackend(InvalidRequest):
     code = "unsupported-by-backend"
 
 
+class NotCalibratable(InvalidRequest):
+    code = "not-calibratable"
+
+
 class Unavailable(DemurError):
     code = "unavailable"
 
@@ -118,6 +124,10 @@ class BackendError(DemurError):
 
 class EntailmentUnavailable(DemurError):
     code = "nli-unavailable"
+
+
+class ProfileUnreadable(DemurError):
+    code = "profile-unreadable"
 
 
 class DeadlineExceeded(DemurError):
