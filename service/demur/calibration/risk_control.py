@@ -133,8 +133,8 @@ def _safest_of_each_utility(trials: Mapping[Rule, Trial], target: _Target) -> di
     best: dict[int, tuple[float, float, Rule]] = {}
     for rule, trial in trials.items():
         bucket = round(target.utility(trial) * _N_CANDIDATES)
-        if trial.selective_risk is not None:
-            rank = (trial.selective_risk, trial.retrieval_rate, rule)
+        if trial.n_accepted:
+            rank = (trial.likely_risk, trial.retrieval_rate, rule)
             best[bucket] = min(best.get(bucket, rank), rank, key=lambda one: one[:2])
     return {rule: trials[rule] for *_, rule in best.values()}
 

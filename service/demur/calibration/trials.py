@@ -47,15 +47,17 @@ class Trial:
         """How likely so few errors would be, were the error rate above alpha; 1 where nothing was answered."""
         return binomial_cdf(self.errors, self.n_accepted, alpha)
 
-    def promise(self, alpha: float) -> float:
-        """How far below alpha the error rate seems to lie, in units of its noise; -inf where nothing was answered.
+    @property
+    def likely_risk(self) -> float:
+        """Error rate halfway between the errors seen and those expected; 1 where nothing was answered.
 
-        Halfway between the errors seen and those expected: few labels make the first erratic, a crude map the second.
+        Few labels make the first erratic, a crude map the second.
         """
-        if not self.n_accepted:
-            return -math.inf
-        risk = (self.errors + self.expected_errors) / (2 * self.n_accepted)
-        return (alpha - risk) * math.sqrt(self.n_accepted)
+        return (self.errors + self.expected_errors) / (2 * self.n_accepted) if self.n_accepted else 1.0
+
+    def promise(self, alpha: float) -> float:
+        """How far below alpha the error rate seems to lie, in units of its noise."""
+        return (alpha - self.likely_risk) * math.sqrt(self.n_accepted)
 
     def __add__(self, other: Trial) -> Trial:
         n = self.n + other.n
