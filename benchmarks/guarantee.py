@@ -3,8 +3,8 @@
 The pool of recorded answers plays the world: labels are drawn from it with replacement, a quarter to fit the map and to
 draw up the order of tests, the rest to test, and the error rate of what was certified is then its error rate on the
 pool, which is known. In each cell alpha is the smallest of .1 .2 .3 .4 at which somebody who knows the pool could
-answer 30 % of it. A promise at confidence 1 - delta may be broken in a share delta of the draws; beside it stands what a
-notebook would pick, the lowest threshold whose error rate on all labels drawn is at most alpha.
+answer 30 % of it. A promise at confidence 1 - delta may be broken in a share delta of draws; beside it stands what a
+notebook would pick: the lowest threshold whose error rate on all labels drawn is at most alpha.
 
 Pools: every natural-rate set of recorded generations that has samples, and, for two stages, questions answered without
 and with retrieval (AdaRAGUE's, with SeaKR's signals; the signals of the first answer stand for both stages).

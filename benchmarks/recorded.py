@@ -84,12 +84,13 @@ def _partitions(name: str, rows: Sequence[dict[str, Any]], clusters: Clusters) -
     if clusters == "exact":
         return [_exactly(row) for row in rows]
     weights = hashlib.sha256((bundled_path("nli") / "model.safetensors").read_bytes()).hexdigest()[:12]
-    cached = CACHE / f"clusters-{name}-{weights}.json"
-    if not cached.exists():
-        found = asyncio.run(_by_model(name, rows))
-        cached.parent.mkdir(exist_ok=True)
-        cached.write_text(json.dumps(found))
-    return [(ids, greedy_id) for ids, greedy_id in json.loads(cached.read_text())]
+    cached = CACHE / f"clusters-{name}-{weights}.jsonl"
+    cached.parent.mkdir(exist_ok=True)
+    cached.touch()
+    n_done = len(cached.read_text().splitlines())
+    if n_done < len(rows):
+        asyncio.run(_by_model(name, rows[n_done:], cached))
+    return [(ids, greedy_id) for ids, greedy_id in map(json.loads, cached.read_text().splitlines())]
 
 
 def _exactly(row: dict[str, Any]) -> tuple[list[int], int | None]:
@@ -99,10 +100,13 @@ def _exactly(row: dict[str, Any]) -> tuple[list[int], int | None]:
     return list(clustering.semantic_ids), greedy_id
 
 
-async def _by_model(name: str, rows: Sequence[dict[str, Any]]) -> list[tuple[list[int], int | None]]:
+async def _by_model(name: str, rows: Sequence[dict[str, Any]], kept: Path) -> None:
+    """One line for each row, written as soon as it is known, so that a run that was stopped goes on from there."""
     model = build_entailment(NLISettings(max_batch_tokens=4096), Metrics())
     try:
-        return [await _cluster(model, row) for row in track(rows, f"clustering {name}")]
+        with kept.open("a", encoding="utf-8") as lines:
+            for row in track(rows, f"clustering {name}"):
+                print(json.dumps(await _cluster(model, row)), file=lines, flush=True)
     finally:
         await model.aclose()
 
