@@ -18,7 +18,7 @@ import gzip
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.recorded import pools
+from benchmarks.recorded import Clusters, pools
 from benchmarks.results import save
 from demur.calibration.base import Calibrator
 from demur.calibration.binomial import binomial_cdf
@@ -243,11 +243,11 @@ def _mean(found: list[Trial | None], value: Callable[[Trial], float]) -> float:
     return math.fsum(0.0 if trial is None else value(trial) for trial in found) / len(found)
 
 
-def worlds(data: Path, answers: Path | None) -> Iterator[World]:
-    for clusters in ("exact", "nli"):
-        for pool in pools(data, clusters):  # type: ignore[arg-type]
+def worlds(data: Path, clusters: Sequence[Clusters], answers: Path | None) -> Iterator[World]:
+    for kind in clusters:
+        for pool in pools(data, kind):
             for method in ("platt", "fused"):
-                yield OneStage(f"{pool.name}, {clusters}, {method}", pool.labelled, pool.can_answer, method)
+                yield OneStage(f"{pool.name}, {kind}, {method}", pool.labelled, pool.can_answer, method)
     yield from retrieval_worlds(data / "retrieval" / "seakr_signals.jsonl.gz")
     if answers:
         yield from judged_worlds(answers)
@@ -330,12 +330,19 @@ def _figures(cell: Cell, n_draws: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the recorded sets")
+    parser.add_argument(
+        "--clusters",
+        nargs="+",
+        choices=["exact", "nli"],
+        default=["exact"],
+        help="how samples are grouped: by normalised exact match, or by the bundled NLI model (hours on two cores)",
+    )
     parser.add_argument("--answers", type=Path, help="answers of `demur evaluate --save`")
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--labels", type=int, nargs="+", default=[300, 600, 1200])
     options = parser.parse_args()
     console, cells, hopeless = Console(width=140), [], []
-    for world in worlds(options.data, options.answers):
+    for world in worlds(options.data, options.clusters, options.answers):
         coverage = {alpha: oracle(world, alpha) for alpha in ALPHAS}
         alpha = next((alpha for alpha in ALPHAS if coverage[alpha] >= LEAST_ORACLE), None)
         if alpha is None:
@@ -358,6 +365,7 @@ def main() -> None:
             "draws": options.draws,
             "delta": DELTA,
             "tuning_share": TUNING_SHARE,
+            "clusters": options.clusters,
             "cells_passed": f"{n_passed} of {len(cells)}",
             "cells": [_figures(cell, options.draws) for cell in cells],
             "no_alpha": hopeless,
