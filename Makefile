@@ -16,7 +16,7 @@ TRAIN  := $(VENV)/.installed-train
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve ask test test-full check format bench train train-report clean
+.PHONY: help install serve ask test test-full check format bench bench-guarantee train train-report clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ check: $(DEV) ## Format, lint, types, import contracts
 format: $(DEV) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-guarantee: $(TRAIN) ## Whether certified error rates hold, on the recorded sets in DATA
+	$(BIN)/python -m benchmarks.guarantee --data $(DATA)
 
 bench: $(DEV) ## What /answer costs on top of sampling
 	$(BIN)/python -m benchmarks.overhead

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -17,8 +18,10 @@ from demur.api import answer, answers, audits, feedback, health, problems
 from demur.api.boundary import BodyLimit, RequestContext
 from demur.caching.answer_cache import AnswerCache
 from demur.caching.caches import Caches, open_caches
+from demur.calibration.profile import read_profiles
 from demur.engine.admission import Admission
 from demur.engine.answering import Answering
+from demur.engine.calibrating import Calibration, Revisions
 from demur.engine.engine import Engine
 from demur.engine.prompting import PromptTemplate
 from demur.entailment.base import EntailmentModel
@@ -101,6 +104,9 @@ async def running_engine(
     """An engine with its models loaded; closes those it built. Raises DemurError where a model cannot be loaded."""
     template = PromptTemplate.from_file(settings.defaults.prompt_template_file)
     admission = Admission(settings.server.max_inflight, settings.server.max_queue, metrics)
+    profiles = await to_thread.run_sync(read_profiles, settings.calibration.profiles)
+    revisions = await to_thread.run_sync(revisions_of, settings, sampler is None, entailment is None)
+    calibration = Calibration(profiles, settings.clustering, template, revisions)
     async with AsyncExitStack() as stack:
         if sampler is None:
             sampler = await open_sampler(settings.sampler, metrics)
@@ -109,7 +115,16 @@ async def running_engine(
             entailment = await to_thread.run_sync(build_entailment, settings.nli, metrics)
             stack.push_async_callback(entailment.aclose)
         memo = _remember_pairs(entailment, settings.nli, metrics, caches) if entailment else None
-        engine = Engine(sampler, memo, settings.clustering, template, admission, metrics, overlaps=settings.overlaps)
+        engine = Engine(
+            sampler,
+            memo,
+            settings.clustering,
+            template,
+            admission,
+            metrics,
+            calibration,
+            overlaps=settings.overlaps,
+        )
         metrics.build_info.labels(__version__).set(1)
         metrics.model_info.labels("sampler", engine.model).set(1)
         metrics.model_info.labels("nli", engine.nli_model or "exact").set(1)
@@ -133,6 +148,7 @@ def open_cache(settings: Settings, caches: Caches, engine: Engine) -> AnswerCach
         _told(settings.nli, _JUDGES),
         settings.clustering.model_dump_json(),
         template.read_text(encoding="utf-8") if template else None,
+        engine.calibration_fingerprint,
     ]
     places = settings.server.max_inflight + settings.server.max_queue
     return caches.answers(json.dumps(parts), max_waiting=_ASKERS_PER_PLACE * places)
@@ -140,6 +156,21 @@ def open_cache(settings: Settings, caches: Caches, engine: Engine) -> AnswerCach
 
 def _told(settings: BaseModel, names: set[str]) -> str:
     return settings.model_dump_json(include=names)
+
+
+def revisions_of(settings: Settings, is_own_sampler: bool = True, is_own_nli: bool = True) -> Revisions:
+    """Which weights answer, and which judge: a digest of bundled ones, the revision of others where one was named."""
+    return Revisions(
+        model=_revision("facts", settings.sampler) if is_own_sampler else None,
+        nli=_revision("nli", settings.nli) if is_own_nli and settings.nli.backend == "cross_encoder" else None,
+    )
+
+
+def _revision(role: Literal["facts", "nli"], settings: SamplerSettings | NLISettings) -> str | None:
+    if settings.model != BUNDLED:
+        return settings.revision
+    with (bundled_path(role) / "model.safetensors").open("rb") as weights:
+        return hashlib.file_digest(weights, "sha256").hexdigest()[:16]
 
 
 async def open_sampler(settings: SamplerSettings, metrics: Metrics) -> Sampler:

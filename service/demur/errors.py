@@ -8,7 +8,8 @@ DemurError
 │   ├── Unauthenticated · Forbidden
 │   ├── IdempotencyMismatch        the key was used for another request
 │   ├── ContextLengthExceeded
-│   └── UnsupportedByBackend       the language model's server cannot do what was asked
+│   ├── UnsupportedByBackend       the language model's server cannot do what was asked
+│   └── NotCalibratable            the labelled answers do not bear what was asked of them
 ├── Unavailable                    try again later (`retry_after_seconds`)
 │   ├── Overloaded · Draining
 │   ├── RateLimited                this key has used up its share
@@ -19,6 +20,7 @@ DemurError
 ├── BackendError                   the language model failed
 ├── EntailmentUnavailable          the NLI model failed
 ├── StoreFull                      no room to keep what must not be lost
+├── ProfileUnreadable              a calibration profile cannot be used
 └── DeadlineExceeded
 
 A class's `code` is the slug of the HTTP problem, the label in metrics and the name in logs.
@@ -114,6 +116,10 @@ class UnsupportedByBackend(InvalidRequest):
     code = "unsupported-by-backend"
 
 
+class NotCalibratable(InvalidRequest):
+    code = "not-calibratable"
+
+
 class Unavailable(DemurError):
     code = "unavailable"
 
@@ -160,6 +166,10 @@ class EntailmentUnavailable(DemurError):
 
 class StoreFull(DemurError):
     code = "store-full"
+
+
+class ProfileUnreadable(DemurError):
+    code = "profile-unreadable"
 
 
 class DeadlineExceeded(DemurError):

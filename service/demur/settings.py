@@ -46,6 +46,12 @@ def _existing_file(path: Path | None) -> Path | None:
     return path
 
 
+def _existing_folder(path: Path | None) -> Path | None:
+    if path is not None and not path.is_dir():
+        raise ValueError(f"no such folder: {path}")
+    return path
+
+
 def _split(urls: object) -> object:
     """Commas are kinder to type than JSON."""
     return tuple(part.strip() for part in urls.split(",") if part.strip()) if isinstance(urls, str) else urls
@@ -213,6 +219,14 @@ class ClusteringSettings(_Group):
     include_prompt: bool = Field(True, description="Show the question to the NLI model before each answer.")
 
 
+class CalibrationSettings(_Group):
+    """What was learnt from labelled answers."""
+
+    profiles: Annotated[Path | None, AfterValidator(_existing_folder)] = Field(
+        None, description="Folder of calibration profiles (*.json, made by `demur calibrate`), read at start."
+    )
+
+
 class DefaultsSettings(_Group):
     """What a request may leave out, and how far it may go."""
 
@@ -249,6 +263,7 @@ class Settings(BaseSettings):
     sampler: SamplerSettings = SamplerSettings()
     nli: NLISettings = NLISettings()
     clustering: ClusteringSettings = ClusteringSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     defaults: DefaultsSettings = DefaultsSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
 

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -59,6 +60,8 @@ CacheStatus = Literal["hit", "miss", "bypass", "refresh", "shared"]
 
 ANONYMOUS = "anonymous"  # the tenant where there are no API keys
 Role = Literal["system", "user", "assistant", "developer"]
+Scope = Literal["closed_book", "two_stage"]
+SignalName = Literal["agreement", "semantic_entropy", "mean_logprob", "min_logprob", "greedy_agrees", "sample_coverage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +319,34 @@ class Signals:
 
 
 @dataclass(frozen=True, slots=True)
+class Guarantee:
+    """With confidence 1 - delta, at most a share alpha of the answered questions is answered wrongly.
+
+    It holds for questions that come from where `population` came from, and was tested on `n_calibration` of them, of
+    which `n_accepted` were answered, `errors` wrongly. `two_stage`: answered at once or after one retrieval, together.
+    """
+
+    scope: Scope
+    population: str
+    alpha: float
+    delta: float
+    n_calibration: int
+    n_accepted: int
+    errors: int
+    type: Literal["selective_risk"] = "selective_risk"
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationInfo:
+    """The profile that turned the signals into a probability."""
+
+    id: str
+    method: Literal["platt", "isotonic", "fused"]
+    n_labels: int
+    fitted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     action: Action
     reason: Reason
@@ -360,7 +391,9 @@ class Work:
 class Answer:
     """The answer, the evidence for it, and what to do with it.
 
-    `text` is what the model said, whatever the decision; `on_abstain` is applied where it is shown.
+    `text` is what the model said, whatever the decision; `on_abstain` is applied where it is shown. `policy` holds the
+    thresholds used: the caller's own, or those of the profile named in `calibration`; `signals` is what a
+    profile reads.
     """
 
     id: str
@@ -371,8 +404,11 @@ class Answer:
     text: str
     chosen: Sample
     decision: Decision
+    policy: Policy
+    guarantee: Guarantee | None
+    calibration: CalibrationInfo | None
     confidence: float
-    is_calibrated: bool
+    signals: Mapping[SignalName, float]
     uncertainty: Uncertainty
     token_confidence: TokenConfidence | None
     groundedness: float | None
@@ -383,6 +419,11 @@ class Answer:
     semantic_ids: tuple[int, ...]
     degraded: tuple[Degradation, ...]
     work: Work
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether `confidence` is a probability of being correct."""
+        return self.calibration is not None
 
 
 @dataclass(frozen=True, slots=True)

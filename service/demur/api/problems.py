@@ -41,6 +41,7 @@ PROBLEMS: dict[str, Problem] = {
     "context-length-exceeded": Problem(422, "The prompt is too long for the model", "Shorten prompt or context."),
     "idempotency-mismatch": Problem(422, "This idempotency key was used before", "Take a new key for a new request."),
     "unsupported-by-backend": Problem(422, "The model's server cannot do that", "`detail` names what to leave out."),
+    "not-calibratable": Problem(422, "The labels do not bear it", "`detail` says what is missing."),
     "rate-limited": Problem(429, "Too many requests", "Try again after `retry_after_s` seconds."),
     "internal": Problem(500, "Something broke on our side", "Report it with the `request_id`."),
     "backend-error": Problem(502, "The language model failed", "Try again; see the server's log."),
@@ -53,6 +54,7 @@ PROBLEMS: dict[str, Problem] = {
     "draining": Problem(503, "Shutting down", "Ask another replica."),
     "degraded-refused": Problem(503, "A signal is missing and `strict` was set", "Leave `strict` out to accept less."),
     "nli-unavailable": Problem(503, "The entailment model failed", "Try again."),
+    "profile-unreadable": Problem(500, "A calibration profile cannot be used", "Fit it again; `detail` names it."),
     "deadline-exceeded": Problem(504, "Out of time", "Raise `timeout_s`, or ask for fewer or shorter samples."),
     "store-full": Problem(507, "The store is full", "Nothing was kept; tell the operator to make room."),
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from demur.api.requests import Include
-from demur.types import Action, Answer, Answered, CacheStatus, Degradation, Reason, Sample, TokenConfidence
+from demur.types import Action, Answer, Answered, CacheStatus, Degradation, Reason, Sample, Scope, TokenConfidence
 
 
 class _Wire(BaseModel):
@@ -20,6 +21,26 @@ class PolicyOut(_Wire):
     answer_min_after_retrieval: float
     retrieve_min: float
     groundedness_min: float | None
+
+
+class GuaranteeOut(_Wire):
+    """With confidence 1 - delta, at most a share alpha of what is answered is wrong."""
+
+    type: Literal["selective_risk"]
+    scope: Scope = Field(description="closed_book: of first attempts; two_stage: of these and of one retrieval after.")
+    population: str = Field(description="Names the labelled questions. The promise is about questions like those.")
+    alpha: float
+    delta: float
+    n_calibration: int = Field(description="Labelled questions that the promise was tested on.")
+    n_accepted: int = Field(description="How many of them were answered.")
+    errors: int = Field(description="How many of those wrongly.")
+
+
+class CalibrationOut(_Wire):
+    id: str
+    method: Literal["platt", "isotonic", "fused"]
+    n_labels: int
+    fitted_at: datetime
 
 
 class UncertaintyOut(_Wire):
@@ -118,9 +139,10 @@ class AnswerResponse(_Wire):
     decision: Action
     reason: Reason
     policy: PolicyOut
-    guarantee: None = Field(None, description="null until thresholds are certified on labelled data.")
+    guarantee: GuaranteeOut | None = Field(description="null unless the thresholds are certified for this caller.")
     confidence: float = Field(description="P(correct) where `calibrated`; else `agreement`.")
     calibrated: bool
+    calibration: CalibrationOut | None = Field(description="The profile behind `confidence`; null where uncalibrated.")
     uncertainty: UncertaintyOut
     token_confidence: TokenConfidenceOut | None
     groundedness: float | None = Field(description="Entailment of the answer by the passages; null without any.")
@@ -149,9 +171,11 @@ class AnswerResponse(_Wire):
             answer=_shown_text(answer, abstain_text),
             decision=answer.decision.action,
             reason=answer.decision.reason,
-            policy=PolicyOut.model_validate(question.policy),
+            policy=PolicyOut.model_validate(answer.policy),
+            guarantee=GuaranteeOut.model_validate(answer.guarantee) if answer.guarantee else None,
             confidence=answer.confidence,
             calibrated=answer.is_calibrated,
+            calibration=CalibrationOut.model_validate(answer.calibration) if answer.calibration else None,
             uncertainty=UncertaintyOut.model_validate(answer.uncertainty),
             token_confidence=_optional_token_confidence(answer.token_confidence),
             groundedness=answer.groundedness,

@@ -8,8 +8,10 @@ from time import perf_counter
 
 import anyio
 
+from demur.calibration.signals import read_signals
 from demur.engine.admission import Admission
 from demur.engine.answer_id import answer_id
+from demur.engine.calibrating import Calibration, Reading, Served
 from demur.engine.choosing import Choice, choose
 from demur.engine.drawing import Draw, draw
 from demur.engine.judging import Judge, Meanings
@@ -72,6 +74,7 @@ class Engine:
         template: PromptTemplate,
         admission: Admission,
         metrics: Metrics,
+        calibration: Calibration,
         *,
         overlaps: bool = False,
     ) -> None:
@@ -82,6 +85,7 @@ class Engine:
         self._admission = admission
         self._metrics = metrics
         self._overlaps = overlaps
+        self._calibration = calibration
 
     @property
     def model(self) -> str:
@@ -91,6 +95,11 @@ class Engine:
     def nli_model(self) -> str | None:
         """None where answers are compared by exact match."""
         return self._memo.model if self._memo else None
+
+    @property
+    def calibration_fingerprint(self) -> str:
+        """Changes with the calibration profiles, and so with what is answered to the same samples."""
+        return self._calibration.fingerprint
 
     @property
     def is_nli_stuck(self) -> bool:
@@ -156,8 +165,17 @@ class Engine:
         tokens = token_confidence(drawn.greedy or choice.sample)
         degraded = reservations(question, drawn, evidence.judge, uncertainty)
         _refuse_if_strict(question, degraded)
-        signals = _signals(question, evidence, uncertainty.agreement)
-        decision = decide(signals, question.policy, question.retrieval)
+        read = read_signals(uncertainty, tokens, n_samples=len(drawn.samples), greedy_agrees=_greedy_agrees(evidence))
+        reading = self._calibration.read(
+            question,
+            Served(self.model, self.nli_model, has_greedy=drawn.greedy is not None),
+            read,
+            degraded,
+            agreement=uncertainty.agreement,
+            is_non_answer=gives_no_answer(choice.sample),
+        )
+        signals = _signals(question, evidence, reading)
+        decision = decide(signals, reading.policy, question.retrieval)
         now = datetime.now(UTC)
         return Answer(
             id=answer_id(now),
@@ -168,8 +186,11 @@ class Engine:
             text=choice.sample.text,
             chosen=choice.sample,
             decision=decision,
-            confidence=signals.confidence,
-            is_calibrated=signals.is_calibrated,
+            policy=reading.policy,
+            guarantee=reading.guarantee,
+            calibration=reading.info,
+            confidence=reading.confidence,
+            signals=read,
             uncertainty=uncertainty,
             token_confidence=tokens,
             groundedness=signals.groundedness,
@@ -178,7 +199,7 @@ class Engine:
             greedy=drawn.greedy,
             greedy_cluster=evidence.meanings.greedy_id,
             semantic_ids=clustering.semantic_ids,
-            degraded=degraded,
+            degraded=degraded if reading.info else (*degraded, Degradation.UNCALIBRATED),
             work=work.until(perf_counter() - clock.started),
         )
 
@@ -193,13 +214,12 @@ async def _judged(question: Question, drawn: Draw, judge: Judge, clock: _Clock) 
     return _Evidence(drawn, meanings, choice, grounds, judge)
 
 
-def _signals(question: Question, evidence: _Evidence, agreement: float) -> Signals:
-    """Without a calibrated profile, confidence is agreement."""
+def _signals(question: Question, evidence: _Evidence, reading: Reading) -> Signals:
     grounds = evidence.grounds
     return Signals(
         n_samples=len(evidence.drawn.samples),
-        confidence=agreement,
-        is_calibrated=False,
+        confidence=reading.confidence,
+        is_calibrated=reading.info is not None,
         is_non_answer=gives_no_answer(evidence.choice.sample),
         greedy_agrees=_greedy_agrees(evidence),
         groundedness=grounds.score if grounds else None,
