@@ -29,6 +29,7 @@ ENV PATH=/opt/demur/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HOME=/data/huggingface \
     XDG_CACHE_HOME=/data/cache \
+    XDG_DATA_HOME=/data/share \
     DEMUR_SERVER__HOST=0.0.0.0 \
     DEMUR_SERVER__ALLOW_OPEN=true
 USER 10001:10001
@@ -56,6 +57,7 @@ ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HOME=/data/huggingface \
     XDG_CACHE_HOME=/data/cache \
+    XDG_DATA_HOME=/data/share \
     XDG_CONFIG_HOME=/data/config \
     TRITON_CACHE_DIR=/data/cache/triton \
     VLLM_NO_USAGE_STATS=1 \

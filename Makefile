@@ -16,7 +16,7 @@ TRAIN  := $(VENV)/.installed-train
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve ask test test-full check format bench bench-guarantee train train-report clean
+.PHONY: help install serve ask system-packages test test-full check format bench bench-guarantee train train-report clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,10 +49,20 @@ serve: $(STAMP) ## Start the service and ask it QUESTION
 ask: $(STAMP) ## Ask QUESTION without a service
 	$(BIN)/demur ask "$(QUESTION)"
 
-test: $(DEV) ## Run every test
+# What the tests run that pip does not bring: command, a slash, its Debian package.
+PROGRAMS := redis-server/redis-server promtool/prometheus chromium/chromium strace/strace
+
+system-packages: ## Bring the programs that the tests run: on Debian, as root
+	@missing=$$(for each in $(PROGRAMS); do command -v $${each%/*} >/dev/null || echo $${each#*/}; done | sort -u | tr '\n' ' '); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "the tests need $$missing: install them (Debian: sudo apt-get install $$missing)"; exit 1; fi; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+
+test: $(DEV) system-packages ## Run every test
 	$(BIN)/python -m pytest -m "not slow"
 
-test-full: $(DEV) ## Run every test with the long counts; figures go to benchmarks/results
+test-full: $(DEV) system-packages ## Run every test with the long counts; figures go to benchmarks/results
 	$(BIN)/python -m benchmarks.test_full
 
 check: $(DEV) ## Format, lint, types, import contracts

@@ -16,7 +16,7 @@ from demur.app import create_app
 from demur.samplers.scripted import ScriptedSampler
 from demur.server import GreetingServer
 from demur.settings import Settings
-from tests.service.running import START_SECONDS, SameText, _announced_url
+from tests.service.running import START_SECONDS, SameText, announced_url
 
 
 class StoreProcess:
@@ -42,7 +42,7 @@ class StoreProcess:
         self._popen = subprocess.Popen(
             command, env={**os.environ, "COLUMNS": "200", **self._env}, stdout=subprocess.PIPE, text=True
         )
-        self.url = _announced_url(self._popen)
+        self.url = announced_url(self._popen)
 
     def kill(self) -> None:
         """As by `kill -9`."""

@@ -4,7 +4,9 @@ well again without a restart. Real Redis, real signals, a real network to cut, a
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import httpx2
 import pytest
 from redis.exceptions import ConnectionError
 
+from demur.doctor import Finding, examine
 from demur.errors import NotFound, StoreUnavailable
-from demur.settings import Settings, StoreSettings
-from demur.storage import redis_calls
+from demur.settings import NLISettings, SamplerSettings, Settings, StoreSettings
+from demur.storage import redis_calls, sqlite_file
 from demur.storage.circuit import Circuit
 from demur.storage.redis import RedisStore
 from tests.records import record
@@ -236,6 +239,44 @@ def test_the_network_to_redis(redis: RedisServer, mode: Any) -> None:
         _assert_works_again(service, kept)
 
 
+def test_a_full_disk(small_disk: Path) -> None:
+    """SQLite on a disk that is full: answers go on, feedback is refused with 507; with room again all is kept."""
+    filler = small_disk / "filler"
+    with _service(f"sqlite:///{small_disk}/demur.sqlite3") as service:
+        kept = _stored_answer(service)
+        with pytest.raises(OSError, match="No space"):
+            _fill(filler)
+        wait_for(lambda: not _is_stored(service), "the disk to be full")
+        _assert_refused(_label(service, kept), 507, "store-full")
+        assert _state(service) == "filling"
+        assert service.client.get(f"/v1/answers/{kept}").status_code == 200
+        filler.unlink()
+        assert _is_stored(service)
+        assert _label(service, kept).status_code == 202
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 1024)
+
+
+def test_a_locked_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process holds the lock and does not let go: as with any store that is away."""
+    monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.05)
+    path = tmp_path / "demur.sqlite3"
+    with _service(f"sqlite:///{path}") as service:
+        kept = _stored_answer(service)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            wait_for(lambda: not _is_stored(service), "the lock to be noticed")
+            _assert_refused(_label(service, kept), 503, "store-unavailable")
+            other.execute("ROLLBACK")
+        new = _stored_answer(service)
+        for answer_id in (kept, new):
+            wait_for(lambda known=answer_id: _label(service, known).status_code == 202, "feedback to be taken")  # type: ignore[misc]
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("mode", ["cut", "stalled"])
 async def test_redis_that_is_away_does_not_cost_each_request_its_timeout(redis: RedisServer, mode: Any) -> None:
@@ -314,3 +355,41 @@ async def test_a_write_that_memory_cannot_take_is_full_for_good_and_all(redis: R
         assert all([await store.get_answer(each.id) == each for each in kept])
         assert {client.ttl(key) for key in client.keys("demur:*") if b"probe" not in key} == {-1}
     await store.aclose()
+
+
+async def _examined(url: str) -> Finding:
+    """What `demur doctor` says of the store, beside a language model that is not there."""
+    sampler = SamplerSettings(backend="openai", base_urls=["http://127.0.0.1:9/v1"], model="m", retries=0)
+    store = StoreSettings(url=url, timeout_s=20)
+    findings = await examine(Settings(sampler=sampler, nli=NLISettings(backend="exact"), store=store))
+    (found,) = [finding for finding in findings if finding.part == "store"]
+    return found
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("url", "state", "words"),
+    [
+        ("sqlite:///{folder}/demur.sqlite3", "ok", "what it keeps is durable"),
+        ("sqlite:////dev/null/demur.sqlite3", "failed", "cannot use the store /dev/null/demur.sqlite3"),
+        ("redis://user:secret@127.0.0.1:9/1", "failed", "redis://127.0.0.1:9/1 is away"),
+        ("redis://127.0.0.1:many", "failed", "cannot be understood"),
+    ],
+)
+async def test_doctor_examines_the_store(tmp_path: Path, url: str, state: str, words: str) -> None:
+    """Without credentials in what it says."""
+    finding = await _examined(url.format(folder=tmp_path))
+    assert finding.state == state
+    assert words in finding.text
+    assert "secret" not in finding.text
+
+
+@pytest.mark.anyio
+async def test_doctor_tells_that_redis_could_lose_records(tmp_path: Path) -> None:
+    """With the settings to change; and is content when they are."""
+    with redis_server(tmp_path, ["--appendonly", "no", "--save", ""]) as redis, redis.client() as client:
+        finding = await _examined(redis.url)
+        assert (finding.state, "set appendonly yes, appendfsync always" in finding.text) == ("warning", True)
+        client.config_set("appendonly", "yes")
+        client.config_set("appendfsync", "always")
+        assert (await _examined(redis.url)).state == "ok"

@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-import anyio
 from anyio import to_thread
 
-from demur.errors import DemurError, IdempotencyMismatch, NotFound, StoreUnavailable
+from demur.errors import DemurError, IdempotencyMismatch, NotFound
 from demur.storage.base import Health, InProgress, Page, Replay, Started, place
-from demur.storage.circuit import Circuit
 from demur.storage.codec import ANSWERS, CALIBRATIONS, FEEDBACK
+from demur.storage.group_commit import Turns
 from demur.storage.records import AnswerRecord, Calibration, Feedback, LabelledAnswer
 from demur.storage.sqlite_file import SqliteFile
 
@@ -31,21 +30,16 @@ _ADD_AUDIT = (
 
 
 class SqliteStore:
-    """Every call is one transaction in a worker thread, one at a time."""
+    """Every call is one transaction, or one step of a transaction that is shared with others."""
 
     def __init__(self, file: SqliteFile) -> None:
-        self._file = file
-        self._turn = anyio.CapacityLimiter(1)
-        self._circuit = Circuit()
+        self.name = str(file.path)
+        self._turns = Turns(file)
 
     @classmethod
     async def open(cls, path: Path) -> SqliteStore:
         """The store in the file `path`, made where it is missing. Raises: StoreUnavailable, StoreFull."""
         return cls(await to_thread.run_sync(SqliteFile, path))
-
-    @property
-    def name(self) -> str:
-        return str(self._file.path)
 
     async def add_answer(self, record: AnswerRecord) -> None:
         text = ANSWERS.encode(record)
@@ -53,14 +47,14 @@ class SqliteStore:
         await self._change(_ADD_AUDIT if record.is_audit else _ADD_ANSWER, row)
 
     async def get_answer(self, answer_id: str, *, tenant: str | None = None) -> AnswerRecord:
-        return await self._read(lambda db: _answer(db, answer_id, tenant))
+        return await self._turns.read(lambda db: _answer(db, answer_id, tenant))
 
     async def delete_answer(self, answer_id: str, *, tenant: str | None = None) -> None:
         def delete(db: sqlite3.Connection) -> None:
             _answer(db, answer_id, tenant)
             db.execute("DELETE FROM answers WHERE id = ?", (answer_id,))
 
-        await self._write(delete)
+        await self._turns.write(delete)
 
     async def add_feedback(self, feedback: Feedback, *, tenant: str | None = None) -> None:
         def add(db: sqlite3.Connection) -> None:
@@ -69,18 +63,18 @@ class SqliteStore:
             row = (record.id, feedback.source, feedback.key, at, FEEDBACK.encode(feedback))
             db.execute("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?, ?, ?)", row)
 
-        await self._write(add)
+        await self._turns.write(add)
 
     async def list_feedback(self, *, after: str | None = None, limit: int = 100) -> Page[Feedback]:
         query = "SELECT place, record FROM feedback WHERE place < ? ORDER BY place DESC LIMIT ?"
-        return _page(await self._read(lambda db: _rows(db, query, after, limit)), limit, FEEDBACK.decode)
+        return _page(await self._turns.read(lambda db: _rows(db, query, after, limit)), limit, FEEDBACK.decode)
 
     async def list_audits(self, *, after: str | None = None, limit: int = 100) -> Page[LabelledAnswer]:
         def read(db: sqlite3.Connection) -> list[tuple[str, LabelledAnswer]]:
             query = "SELECT place, record FROM answers WHERE is_audit AND place < ? ORDER BY place DESC LIMIT ?"
             return [(at, _labelled(db, text)) for at, text in _rows(db, query, after, limit)]
 
-        return _page(await self._read(read), limit, lambda labelled: labelled)
+        return _page(await self._turns.read(read), limit, lambda labelled: labelled)
 
     async def sweep(self, *, created_before: int) -> int:
         await self._change("DELETE FROM idempotency WHERE expires <= ?", (_now(),))
@@ -97,11 +91,11 @@ class SqliteStore:
             raise ValueError(f"there is a calibration {calibration.id} already")
 
     async def get_calibration(self, calibration_id: str) -> Calibration:
-        return await self._read(lambda db: _calibration(db, calibration_id))
+        return await self._turns.read(lambda db: _calibration(db, calibration_id))
 
     async def list_calibrations(self, *, after: str | None = None, limit: int = 100) -> Page[Calibration]:
         query = "SELECT place, record FROM calibrations WHERE place < ? ORDER BY place DESC LIMIT ?"
-        return _page(await self._read(lambda db: _rows(db, query, after, limit)), limit, CALIBRATIONS.decode)
+        return _page(await self._turns.read(lambda db: _rows(db, query, after, limit)), limit, CALIBRATIONS.decode)
 
     async def activate_calibration(self, calibration_id: str) -> Calibration:
         def activate(db: sqlite3.Connection) -> Calibration:
@@ -110,12 +104,12 @@ class SqliteStore:
             db.execute("INSERT OR REPLACE INTO active_calibrations VALUES (?, ?)", row)
             return calibration
 
-        return await self._write(activate)
+        return await self._turns.write(activate)
 
     async def active_calibration(self, profile_key: str) -> Calibration | None:
         query = "SELECT record FROM calibrations JOIN active_calibrations ON id = calibration_id "
         query += "WHERE active_calibrations.profile_key = ?"
-        found = await self._read(lambda db: db.execute(query, (profile_key,)).fetchone())
+        found = await self._turns.read(lambda db: db.execute(query, (profile_key,)).fetchone())
         return CALIBRATIONS.decode(found[0]) if found else None
 
     async def begin(
@@ -132,7 +126,7 @@ class SqliteStore:
             db.execute("INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?, ?)", row)
             return Started(holder)
 
-        return await self._write(claim)
+        return await self._turns.write(claim)
 
     async def finish(self, scope: str, key: str, holder: str, response: bytes, *, keep_seconds: float) -> bool:
         query = "UPDATE idempotency SET holder = NULL, response = ?, expires = ? "
@@ -145,45 +139,25 @@ class SqliteStore:
 
     async def health(self) -> Health:
         try:
-            return await to_thread.run_sync(self._examine, limiter=self._turn)
+            return await self._turns.alone(_examined)
         except DemurError as error:
             return Health("away", str(error))
 
-    def _examine(self) -> Health:
-        if problem := self._file.check():
-            return Health("not_durable", problem)
-        free = self._file.free_bytes()
-        if free < _LOW_BYTES:
-            return Health("filling", f"{free / 2**20:.0f} MiB are left on the disk of {self.name}")
-        return Health("ok", f"{self.name}: what it keeps is durable")
-
     async def aclose(self) -> None:
-        await to_thread.run_sync(self._file.close, limiter=self._turn)
+        await self._turns.alone(SqliteFile.close)
 
     async def _change(self, query: str, row: tuple[object, ...]) -> int:
         """The number of rows changed."""
-        return await self._write(lambda db: db.execute(query, row).rowcount)
+        return await self._turns.write(lambda db: db.execute(query, row).rowcount)
 
-    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._in_turn(lambda: self._file.read(work))
 
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._in_turn(lambda: self._file.write(work))
-
-    async def _in_turn(self, work: Callable[[], T]) -> T:
-        """The thread is not left alone when the caller is cancelled: the connection has one user at a time."""
-        return await to_thread.run_sync(self._through_circuit, work, limiter=self._turn)
-
-    def _through_circuit(self, work: Callable[[], T]) -> T:
-        self._circuit.enter(self.name)
-        try:
-            result = work()
-        except StoreUnavailable as error:
-            if error.__cause__ is not None:  # the file system's or SQLite's doing, not a record that cannot be read
-                self._circuit.fail()
-            raise
-        self._circuit.succeed()
-        return result
+def _examined(file: SqliteFile) -> Health:
+    if problem := file.check():
+        return Health("not_durable", problem)
+    free = file.free_bytes()
+    if free < _LOW_BYTES:
+        return Health("filling", f"{free / 2**20:.0f} MiB are left on the disk of {file.path}")
+    return Health("ok", f"{file.path}: what it keeps is durable")
 
 
 def _answer(db: sqlite3.Connection, answer_id: str, tenant: str | None) -> AnswerRecord:

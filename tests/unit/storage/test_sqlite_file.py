@@ -7,7 +7,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -169,20 +168,6 @@ async def test_a_file_that_was_taken_away_is_left(path: Path, how: str) -> None:
         await each.aclose()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 400 KiB. Mounting needs a user who may."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("needs a user who may mount a file system; the limit of pages below needs none")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 @pytest.mark.anyio
 async def test_a_full_disk_is_said_and_left_when_there_is_room(small_disk: Path) -> None:
     """StoreFull; what was kept before is still there, deleting works, and with room records are kept again."""
@@ -207,7 +192,7 @@ async def test_a_full_disk_is_said_and_left_when_there_is_room(small_disk: Path)
 async def test_a_database_that_may_not_grow_is_full(path: Path) -> None:
     """SQLite's own bound, which answers as a full disk does."""
     store = await SqliteStore.open(path)
-    store._file._connection.execute("PRAGMA max_page_count = 20")
+    store._turns._file._connection.execute("PRAGMA max_page_count = 20")
     with pytest.raises(StoreFull):
         await _fill_up(store)
     await store.aclose()
