@@ -28,6 +28,7 @@ from demur.clustering import Clusterer
 from demur.entailment.pair_memo import PairMemo, PairTally
 from demur.observability.metrics import Metrics
 from demur.settings import Settings
+from demur.types import Pair, Verdict
 
 SETS = ("triviaqa_3models", "sciq_3models", "math_3models", "defan_n20")
 
@@ -47,6 +48,8 @@ class Counts:
     needed: int
     in_vain: int
     after_last: int
+    n_passes_without: int
+    n_passes_after_last: int
     is_same_partition: bool
 
 
@@ -62,17 +65,36 @@ def _recorded(row: dict[str, Any]) -> Recorded:
     return Recorded(row["question"], tuple(s["text"] for s in row["samples"]), greedy["text"] if greedy else None)
 
 
+class Passes:
+    """Counts the calls that reach the model, one after another: each is a wait."""
+
+    def __init__(self, inner: PairMemo) -> None:
+        self._inner = inner
+        self.model = inner.model
+        self.n = 0
+
+    async def label(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        self.n += 1
+        return await self._inner.label(pairs)
+
+    async def aclose(self) -> None: ...
+
+
 async def count(memo: PairMemo, recorded: Recorded) -> Counts:
-    plain, tally = PairTally(PairMemo(memo, Metrics())), PairTally(PairMemo(memo, Metrics()))
+    """`memo` spares the model what it has judged for the other way; each way has a memory of its own beside."""
+    without, ahead = Passes(memo), Passes(memo)
+    plain, tally = PairTally(PairMemo(without, Metrics())), PairTally(PairMemo(ahead, Metrics()))
     expected = await _meanings(plain, Clusterer(plain), recorded)
     clusterer, n_seen = Clusterer(tally), range(1, len(recorded.answers))
     for n in n_seen:
         while pairs := clusterer.open_pairs(recorded.answers[:n], recorded.greedy, recorded.question, tally.known):
             await tally.label_ahead(pairs)
-    n_ahead = len(tally.known)
+    n_ahead, n_passes = len(tally.known), ahead.n
     found = await _meanings(tally, clusterer, recorded)
     n_after = tally.n_model + tally.n_speculative - n_ahead
-    return Counts(plain.n_model, tally.n_model, tally.n_speculative, n_after, found == expected)
+    return Counts(
+        plain.n_model, tally.n_model, tally.n_speculative, n_after, without.n, ahead.n - n_passes, found == expected
+    )
 
 
 async def _meanings(tally: PairTally, clusterer: Clusterer, recorded: Recorded) -> tuple[object, ...]:
@@ -91,6 +113,8 @@ def summarise(counts: Sequence[Counts]) -> dict[str, float]:
         "pairs_needed_mean": sum(c.needed for c in counts) / n,
         "in_vain_share": sum(c.in_vain for c in counts) / asked,
         "after_last_share": sum(c.after_last for c in counts) / asked,
+        "passes_without_mean": sum(c.n_passes_without for c in counts) / n,
+        "passes_after_last_mean": sum(c.n_passes_after_last for c in counts) / n,
         "partitions_that_differ": sum(not c.is_same_partition for c in counts),
     }
 
@@ -113,12 +137,22 @@ def main() -> None:
     found = anyio.run(replay, arguments.data, arguments.questions)
     save("asking_ahead", {"sets": found})
     table = Table(title="Pairs asked ahead, on recorded generations", title_justify="left")
-    for column in ("set", "questions", "pairs without", "needed", "asked in vain", "after the last", "differ"):
+    for column in (
+        "set",
+        "questions",
+        "pairs without",
+        "needed",
+        "asked in vain",
+        "after the last",
+        "passes",
+        "differ",
+    ):
         table.add_column(column, justify="left" if column == "set" else "right")
     for name, f in found.items():
         shares = (f"{f[share]:.1%}" for share in ("in_vain_share", "after_last_share"))
         pairs = (f"{f[mean]:.1f}" for mean in ("pairs_without_mean", "pairs_needed_mean"))
-        table.add_row(name, str(f["questions"]), *pairs, *shares, str(f["partitions_that_differ"]))
+        passes = f"{f['passes_without_mean']:.1f} -> {f['passes_after_last_mean']:.1f}"
+        table.add_row(name, str(f["questions"]), *pairs, *shares, passes, str(f["partitions_that_differ"]))
     Console().print(table)
 
 
