@@ -15,6 +15,7 @@ DemurError
 ├── BackendError                   the language model failed
 ├── EntailmentUnavailable          the NLI model failed
 ├── ProfileUnreadable              a calibration profile cannot be used
+├── DatasetUnreadable              a file of questions or of judged answers cannot be used
 └── DeadlineExceeded
 
 A class's `code` is the slug of the HTTP problem, the label in metrics and the name in logs.
@@ -128,6 +129,10 @@ class EntailmentUnavailable(DemurError):
 
 class ProfileUnreadable(DemurError):
     code = "profile-unreadable"
+
+
+class DatasetUnreadable(DemurError):
+    code = "dataset-unreadable"
 
 
 class DeadlineExceeded(DemurError):

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import anyio
 
+from demur.calibration.profile import ProfileKey
 from demur.calibration.signals import read_signals
 from demur.engine.admission import Admission
 from demur.engine.answer_id import answer_id
@@ -92,6 +93,20 @@ class Engine:
     def nli_model(self) -> str | None:
         """None where answers are compared by exact match."""
         return self._memo.model if self._memo else None
+
+    @property
+    def entailment(self) -> PairMemo | None:
+        """What judges the answers, its memory included."""
+        return self._memo
+
+    @property
+    def template_digest(self) -> str:
+        return self._template.digest
+
+    def profile_key(self, answer: Answer) -> ProfileKey:
+        """The key of the profile that speaks, or would speak, for such an answer."""
+        served = Served(self.model, self.nli_model, has_greedy=answer.greedy is not None)
+        return self._calibration.key(answer.question, served)
 
     @property
     def is_draining(self) -> bool:
