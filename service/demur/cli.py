@@ -1,11 +1,11 @@
-"""`demur serve | ask | doctor | config show`."""
+"""`demur serve | ask | evaluate | calibrate | doctor | config show`."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import anyio
 import typer
@@ -17,12 +17,16 @@ from demur import __version__
 from demur.api.requests import AnswerRequest
 from demur.api.responses import AnswerResponse
 from demur.errors import DemurError
+from demur.offline import commands
 from demur.settings import ServerSettings, Settings
 from demur.terminal import verdict
+from demur.usage import fail, read_settings
 
 app = typer.Typer(help="A service that knows when a language model does not know.", no_args_is_help=True)
 config = typer.Typer(help="Settings.", no_args_is_help=True)
 app.add_typer(config, name="config")
+app.command()(commands.evaluate)
+app.command()(commands.calibrate)
 console = Console()
 errors = Console(stderr=True)
 
@@ -52,14 +56,14 @@ def serve(
     """Start the service."""
     from demur import server  # uvicorn and the web stack are slow to import; `demur --help` needs neither
 
-    settings = _settings(server={k: v for k, v in {"host": host, "port": port}.items() if v is not None})
+    settings = read_settings(server={k: v for k, v in {"host": host, "port": port}.items() if v is not None})
     _refuse_open_door(settings.server)
     server.run(settings, first_question, console)
 
 
 def _refuse_open_door(server: ServerSettings) -> None:
     if not server.allow_open and not _is_loopback(server.host):
-        _fail(
+        fail(
             f"{server.host} can be reached from other machines and there are no API keys; "
             "set DEMUR_SERVER__ALLOW_OPEN=true if the network around it is closed"
         )
@@ -93,8 +97,8 @@ def ask(
     try:
         request = AnswerRequest.model_validate(body)
     except ValidationError as error:
-        _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
-    response = _ask_service(url, body) if url else anyio.run(_ask_here, request, _settings())
+        fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+    response = _ask_service(url, body) if url else anyio.run(_ask_here, request, read_settings())
     console.print_json(response.model_dump_json()) if as_json else console.print(verdict(response))
 
 
@@ -115,9 +119,9 @@ def _ask_service(url: str, body: dict[str, Any]) -> AnswerResponse:
     try:
         reply = httpx2.post(f"{url.rstrip('/')}/v1/answer", json=body, timeout=120)
     except httpx2.HTTPError as error:
-        _fail(f"cannot reach {url}: {error}")
+        fail(f"cannot reach {url}: {error}")
     if reply.status_code != 200:
-        _fail(f"{url} answered {reply.status_code}: {reply.text[:500]}")
+        fail(f"{url} answered {reply.status_code}: {reply.text[:500]}")
     return AnswerResponse.model_validate(reply.json())
 
 
@@ -126,7 +130,7 @@ def doctor() -> None:
     """Try every part as configured, and say what is wrong and how to mend it. Exit status 1 if a part fails."""
     from demur.doctor import examine
 
-    findings = anyio.run(examine, _settings())
+    findings = anyio.run(examine, read_settings())
     table = Table(title="demur doctor", title_justify="left")
     for column in ("", "part", "finding"):
         table.add_column(column, overflow="fold")
@@ -143,7 +147,7 @@ def config_show(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Every setting: its environment variable, its value, and what it does."""
-    settings = _settings()
+    settings = read_settings()
     if as_json:
         print(json.dumps(settings.model_dump(mode="json"), indent=2))
         return
@@ -165,24 +169,3 @@ def _setting_rows(settings: Settings) -> list[tuple[str, str, str]]:
             shown = "-" if value is None else str(value)
             rows.append((f"DEMUR_{group_name}__{name}".upper() + changed, shown, field.description or ""))
     return rows
-
-
-def _settings(server: dict[str, Any] | None = None) -> Settings:
-    """From the environment; `server` holds what the command line says of that group."""
-    try:
-        settings = Settings()
-        changed = ServerSettings.model_validate({**settings.server.model_dump(), **(server or {})})
-        return settings.model_copy(update={"server": changed})
-    except ValidationError as error:
-        lines = [f"DEMUR_{'__'.join(map(str, e['loc']))}".upper() + f": {e['msg']}" for e in error.errors()]
-        _fail("a setting is wrong\n  " + "\n  ".join(lines))
-
-
-def _fail(message: str) -> NoReturn:
-    raise SettingOrUsageError(message)
-
-
-class SettingOrUsageError(DemurError):
-    """Something about the command line or the environment, for the user to mend."""
-
-    code = "usage"

@@ -21,6 +21,7 @@ DemurError
 ├── EntailmentUnavailable          the NLI model failed
 ├── StoreFull                      no room to keep what must not be lost
 ├── ProfileUnreadable              a calibration profile cannot be used
+├── DatasetUnreadable              a file of questions or of judged answers cannot be used
 └── DeadlineExceeded
 
 A class's `code` is the slug of the HTTP problem, the label in metrics and the name in logs.
@@ -170,6 +171,10 @@ class StoreFull(DemurError):
 
 class ProfileUnreadable(DemurError):
     code = "profile-unreadable"
+
+
+class DatasetUnreadable(DemurError):
+    code = "dataset-unreadable"
 
 
 class DeadlineExceeded(DemurError):

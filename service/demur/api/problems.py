@@ -55,6 +55,7 @@ PROBLEMS: dict[str, Problem] = {
     "degraded-refused": Problem(503, "A signal is missing and `strict` was set", "Leave `strict` out to accept less."),
     "nli-unavailable": Problem(503, "The entailment model failed", "Try again."),
     "profile-unreadable": Problem(500, "A calibration profile cannot be used", "Fit it again; `detail` names it."),
+    "dataset-unreadable": Problem(422, "The labelled data cannot be used", "`detail` names the line."),
     "deadline-exceeded": Problem(504, "Out of time", "Raise `timeout_s`, or ask for fewer or shorter samples."),
     "store-full": Problem(507, "The store is full", "Nothing was kept; tell the operator to make room."),
 }

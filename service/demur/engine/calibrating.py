@@ -15,7 +15,7 @@ from demur.types import CalibrationInfo, Degradation, Guarantee, Message, Policy
 
 # Each of these changes a signal, so that it is no longer the one that the labels were about. Missing logprobs matter
 # only to a map that reads them, and it finds out by itself.
-VOIDING = frozenset(
+_VOIDING = frozenset(
     {
         Degradation.PARTIAL_SAMPLES,
         Degradation.SAMPLES_TRUNCATED,
@@ -24,6 +24,12 @@ VOIDING = frozenset(
         Degradation.DEADLINE,
     }
 )
+
+
+def is_void(degraded: Collection[Degradation], nli_model: str | None) -> bool:
+    """Whether no profile may speak. Where no NLI model was meant to judge, there is none to miss."""
+    expected = frozenset({Degradation.NLI_UNAVAILABLE}) if nli_model is None else frozenset()
+    return not (_VOIDING - expected).isdisjoint(degraded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +101,6 @@ class Calibration:
             normaliser=NORMALISER_VERSION,
         )
 
-    @property
-    def template_digest(self) -> str:
-        return self._template.digest
-
     def read(
         self,
         question: Question,
@@ -126,7 +128,7 @@ class Calibration:
         return Reading(confidence, profile.policy(certificate), profile.info(stage), guarantee)
 
     def _profile(self, question: Question, served: Served, degraded: Collection[Degradation]) -> Profile | None:
-        if not VOIDING.isdisjoint(degraded):
+        if is_void(degraded, served.nli_model):
             return None
         return self._profiles.get(self.key(question, served))
 

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import anyio
 
+from demur.calibration.profile import ProfileKey
 from demur.calibration.signals import read_signals
 from demur.engine.admission import Admission
 from demur.engine.answer_id import answer_id
@@ -105,6 +106,19 @@ class Engine:
     def is_nli_stuck(self) -> bool:
         """Whether the NLI model hangs, so that answers are compared by exact match until it comes back."""
         return self._memo is not None and self._memo.is_stuck
+
+    def entailment(self) -> PairMemo | None:
+        """What judges the answers, its memory included."""
+        return self._memo
+
+    @property
+    def template_digest(self) -> str:
+        return self._template.digest
+
+    def profile_key(self, answer: Answer) -> ProfileKey:
+        """The key of the profile that speaks, or would speak, for such an answer."""
+        served = Served(self.model, self.nli_model, has_greedy=answer.greedy is not None)
+        return self._calibration.key(answer.question, served)
 
     @property
     def is_draining(self) -> bool:

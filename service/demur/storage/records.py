@@ -100,7 +100,7 @@ class AnswerRecord:
             reason=answer.decision.reason,
             confidence=answer.confidence,
             is_calibrated=answer.is_calibrated,
-            policy=question.policy,
+            policy=answer.policy,
             retrieval=question.retrieval,
             sampling=question.sampling if has_text else replace(question.sampling, stop=()),
             answer_strategy=question.answer_strategy,
