@@ -7,12 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 from anyio import to_thread
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from demur import __version__
-from demur.api import answer, health, problems
-from demur.api.boundary import BodyLimit, RequestContext
+from demur.access.gate import Gate
+from demur.access.keyring import Keyring
+from demur.access.rate_limits import RateLimits
+from demur.api import answer, health, openapi, problems
+from demur.api.boundary import CORS, BodyLimit, RequestContext
 from demur.engine.admission import Admission
 from demur.engine.answering import Answering
 from demur.engine.engine import Engine
@@ -25,6 +30,7 @@ from demur.errors import BackendError, BackendUnavailable, DemurError, Entailmen
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, bundled_path
+from demur.storage.redis_connection import is_redis, open_redis
 
 if TYPE_CHECKING:
     from demur.entailment.cross_encoder import CrossEncoderModel
@@ -38,12 +44,17 @@ def create_app(
     """The application. `sampler` and `entailment` replace what the settings name; they stay the caller's to close."""
     settings = settings or Settings()
     metrics = Metrics()
+    keyring = Keyring(settings.auth)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            async with running_engine(settings, metrics, sampler=sampler, entailment=entailment) as engine:
-                app.state.engine, app.state.answering = engine, Answering(engine)
+            async with (
+                running_engine(settings, metrics, sampler=sampler, entailment=entailment) as engine,
+                guarding(settings, keyring, metrics) as gate,
+            ):
+                app.state.gate = gate
+                app.state.engine, app.state.answering = engine, Answering(engine, charge=gate.charge_samples)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)
@@ -57,14 +68,37 @@ def create_app(
         summary="Answers that come with what the model knows about them.",
         lifespan=lifespan,
         root_path=settings.server.root_path,
+        openapi_url=None,  # openapi.install serves it, behind the gate
     )
     app.state.settings, app.state.metrics = settings, metrics
     problems.install(app)
     app.include_router(answer.router)
     app.include_router(health.router)
-    app.add_middleware(BodyLimit, max_bytes=settings.server.max_body_bytes)
+    openapi.install(app, settings.server.docs, is_open=not keyring.is_required)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.server.max_body_bytes, timeout_seconds=settings.server.body_timeout_s
+    )
+    if settings.server.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.server.cors_origins, **CORS)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
+
+
+@asynccontextmanager
+async def guarding(settings: Settings, keyring: Keyring, metrics: Metrics) -> AsyncIterator[Gate]:
+    """The gate, with keys that follow their file, and rates that are counted in Redis where that is the store."""
+    store, redis = settings.store, None
+    if keyring.is_required and store.url and is_redis(store.url.get_secret_value()):
+        redis = open_redis(store.url.get_secret_value(), timeout_seconds=store.timeout_s)
+    limits = RateLimits(settings.auth, metrics, redis=redis, prefix=store.prefix)
+    async with anyio.create_task_group() as group:
+        group.start_soon(keyring.watch)
+        try:
+            yield Gate(keyring, limits)
+        finally:
+            group.cancel_scope.cancel()
+            if redis is not None:
+                await redis.aclose()
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 DemurError
 ├── InvalidRequest                 the caller can mend it
-│   ├── MalformedJSON · BodyTooLarge · UnsupportedMediaType
+│   ├── MalformedJSON · BodyTooLarge · UnsupportedMediaType · BodyTooSlow
 │   ├── ValidationFailed           names each field
 │   ├── ModelNotFound · NotFound · CacheMiss
 │   ├── Unauthenticated · Forbidden
@@ -19,6 +19,7 @@ DemurError
 ├── BackendError                   the language model failed
 ├── EntailmentUnavailable          the NLI model failed
 ├── StoreFull                      no room to keep what must not be lost
+├── KeysUnreadable                 the API keys, as configured, mean nothing: the service does not start
 └── DeadlineExceeded
 
 A class's `code` is the slug of the HTTP problem, the label in metrics and the name in logs.
@@ -51,6 +52,10 @@ class BodyTooLarge(InvalidRequest):
 
 class UnsupportedMediaType(InvalidRequest):
     code = "unsupported-media-type"
+
+
+class BodyTooSlow(InvalidRequest):
+    code = "body-too-slow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,10 @@ class EntailmentUnavailable(DemurError):
 
 class StoreFull(DemurError):
     code = "store-full"
+
+
+class KeysUnreadable(DemurError):
+    code = "keys-unreadable"
 
 
 class DeadlineExceeded(DemurError):

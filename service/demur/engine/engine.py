@@ -111,7 +111,7 @@ class Engine:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds)
         judge = Judge(self._memo, self._clustering)
-        async with self._admission.place(question.timeout_seconds):
+        async with self._admission.place(question.timeout_seconds, question.tenant):
             admitted = perf_counter()
             drawn = await self._draw(question, clock)
             generated = perf_counter()

@@ -1,0 +1,3 @@
+"""`Idempotency-Key`."""
+
+MAX_KEY_CHARS = 255
