@@ -20,6 +20,7 @@ from demur.app import create_app
 from demur.engine.engine import Engine
 from demur.entailment.base import EntailmentModel
 from demur.samplers.scripted import Script, ScriptedSampler
+from demur.server import configured
 from demur.settings import Settings
 from demur.types import Pair, Verdict
 
@@ -67,8 +68,10 @@ def serving(
 ) -> Iterator[Service]:
     """A service in a thread of this process, over a scripted sampler."""
     sampler = ScriptedSampler(script)
-    app = create_app(settings or Settings(), sampler=sampler, entailment=entailment or SameText())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    settings = settings or Settings()
+    listening = settings.model_copy(update={"server": settings.server.model_copy(update={"port": 0})})
+    app = create_app(settings, sampler=sampler, entailment=entailment or SameText())
+    server = uvicorn.Server(configured(app, listening))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -37,7 +37,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    instance: str
+    instance: str | None = Field(None, description="Path of the request; left out where its head could not be read.")
     request_id: str | None = None
     errors: list[FieldProblem] | None = None
     retry_after_s: float | None = None
