@@ -78,6 +78,7 @@ class RateLimits:
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._shared = MovingWindowRateLimiter(_SharedWindow(redis, f"{prefix}:rl")) if redis is not None else None
         self._redis_back_at = -math.inf
+        self._is_alone = False
 
     async def spend(self, tenant: str, name: Counted, cost: int = 1) -> None:
         """Count `cost`, if it is within the limit.
@@ -92,10 +93,14 @@ class RateLimits:
         if self._shared is not None and monotonic() >= self._redis_back_at:
             try:
                 await self._spend(self._shared, item, tenant, name, cost)
-                self._metrics.rate_limit_local.set(0)
-                return
             except (RedisError, OSError) as error:
                 self._count_alone(error)
+            except RateLimited:
+                self._count_together()
+                raise
+            else:
+                self._count_together()
+                return
         await self._spend(self._local, item, tenant, name, cost)
 
     async def _spend(
@@ -116,8 +121,16 @@ class RateLimits:
 
     def _count_alone(self, error: Exception) -> None:
         self._redis_back_at = monotonic() + RETRY_REDIS_SECONDS
+        if not self._is_alone:
+            logger.warning("rate limits are counted by each process alone", reason=type(error).__name__)
+        self._is_alone = True
         self._metrics.rate_limit_local.set(1)
-        logger.warning("rate limits are counted by this process alone", reason=type(error).__name__)
+
+    def _count_together(self) -> None:
+        if self._is_alone:
+            logger.info("rate limits are counted by all processes together again")
+        self._is_alone = False
+        self._metrics.rate_limit_local.set(0)
 
 
 def parse_rate(text: str) -> RateLimitItem | None:
