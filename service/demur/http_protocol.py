@@ -90,12 +90,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse("head-too-slow", f"the head of the request was not there after {HEAD_SECONDS:g} s")
 
     def _refuse(self, slug: str, detail: str) -> None:
-        """Answer and close; only close where an answer is already on its way."""
+        """Answer in the application's place and close; only close where its answer has begun."""
         self._is_refused = True
         self._stop_timer()
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        if not is_answering and not self.transport.is_closing():
+        cycle = self.cycle
+        is_unfinished = cycle is not None and not cycle.response_complete
+        if not self.transport.is_closing() and not (is_unfinished and cycle.response_started):
             self.transport.write(_problem(slug, detail))
+        if is_unfinished:
+            cycle.disconnected = True
+            cycle.message_event.set()
         self.transport.close()
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from demur.access.keyring import Keyring
-from demur.access.keys import ApiKey, Scope
+from demur.access.keys import SCOPES, ApiKey, Scope
 from demur.access.rate_limits import RateLimits
 from demur.errors import Forbidden, Unauthenticated
 from demur.types import ANONYMOUS
 
 Need = Scope | Literal["nothing", "any key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`tenant` is the id of the key; nothing that one tenant keeps is shown to another."""
+
+    tenant: str
+    scopes: frozenset[Scope]
 
 
 class Gate:
@@ -26,16 +35,18 @@ class Gate:
         """Whether there are no keys."""
         return not self._keyring.is_required
 
-    async def admit(self, headers: Mapping[str, str], need: Need) -> str:
-        """The caller's tenant. Raises Unauthenticated, Forbidden, RateLimited."""
-        if need == "nothing" or self.is_open:
-            return ANONYMOUS
+    async def admit(self, headers: Mapping[str, str], need: Need) -> Caller:
+        """Raises Unauthenticated, Forbidden, RateLimited."""
+        if self.is_open:
+            return Caller(ANONYMOUS, frozenset(SCOPES))
+        if need == "nothing":
+            return Caller(ANONYMOUS, frozenset())
         key = self._identify(headers)
         if need != "any key" and need not in key.scopes:
             raise Forbidden(f"key {key.id} lacks the scope {need!r}")
         if need not in ("any key", "metrics"):  # what operators watch with must not be shut out by a flood
             await self._limits.spend(key.id, "requests")
-        return key.id
+        return Caller(key.id, key.scopes)
 
     async def charge_samples(self, tenant: str, n: int) -> None:
         """Count samples that are about to be drawn. Raises RateLimited, ValidationFailed."""

@@ -17,7 +17,7 @@ _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same
 
 
 class Guard:
-    """A dependency that admits a caller once per request, and leaves the tenant in the request's scope."""
+    """A dependency that admits a caller once per request, and leaves tenant and scopes in the request's scope."""
 
     def __init__(self, need: Need) -> None:
         self.need = need
@@ -26,7 +26,8 @@ class Guard:
         """Raises Unauthenticated, Forbidden, RateLimited."""
         if "demur.tenant" not in request.scope:
             gate: Gate = request.app.state.gate
-            request.scope["demur.tenant"] = await gate.admit(request.headers, self.need)
+            caller = await gate.admit(request.headers, self.need)
+            request.scope["demur.tenant"], request.scope["demur.scopes"] = caller.tenant, caller.scopes
 
 
 class OpenGuard(Guard):

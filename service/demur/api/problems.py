@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from demur.errors import DemurError, FieldError, ValidationFailed
 
 CLIENT_CLOSED_REQUEST = 499
+MAX_ERRORS = 100  # of one request that are told: else a small body could ask for a large reply
 RETRYABLE = {408, 409, 429, 500, 502, 503, 504}
 _ADDED = {"named policy", "own policy", "[key]"}
 
@@ -105,7 +106,10 @@ async def _demur_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
-    fields = [FieldError(_pointer(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+    found = error.errors()
+    fields = [FieldError(_pointer(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in found[:MAX_ERRORS]]
+    if len(found) > MAX_ERRORS:
+        fields.append(FieldError("", f"and {len(found) - MAX_ERRORS} more"))
     return await _demur_error(request, ValidationFailed(*fields))
 
 
