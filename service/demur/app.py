@@ -16,7 +16,7 @@ from demur import __version__
 from demur.access.gate import Gate
 from demur.access.keyring import Keyring
 from demur.access.rate_limits import RateLimits
-from demur.api import answer, health, openapi, problems
+from demur.api import answer, answers, audits, feedback, health, openapi, problems
 from demur.api.boundary import CORS, BodyLimit, RequestContext
 from demur.engine.admission import Admission
 from demur.engine.answering import Answering
@@ -30,7 +30,9 @@ from demur.errors import BackendError, BackendUnavailable, DemurError, Entailmen
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, bundled_path
-from demur.storage.redis_connection import is_redis, open_redis
+from demur.storage.opening import open_journal, open_store
+from demur.storage.redis_connection import close_redis, is_redis, open_redis
+from demur.storage.sweeping import sweeping
 
 if TYPE_CHECKING:
     from demur.entailment.cross_encoder import CrossEncoderModel
@@ -50,11 +52,14 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             async with (
+                open_store(settings.store) as store,
                 running_engine(settings, metrics, sampler=sampler, entailment=entailment) as engine,
                 guarding(settings, keyring, metrics) as gate,
+                sweeping(store, max_age_seconds=settings.store.answer_ttl_s),
             ):
-                app.state.gate = gate
-                app.state.engine, app.state.answering = engine, Answering(engine, charge=gate.charge_samples)
+                journal = open_journal(store, settings, metrics)
+                app.state.engine, app.state.store, app.state.gate = engine, store, gate
+                app.state.answering = Answering(engine, journal=journal, charge=gate.charge_samples)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)
@@ -73,6 +78,9 @@ def create_app(
     app.state.settings, app.state.metrics = settings, metrics
     problems.install(app)
     app.include_router(answer.router)
+    app.include_router(answers.router)
+    app.include_router(feedback.router)
+    app.include_router(audits.router)
     app.include_router(health.router)
     openapi.install(app, settings.server.docs, is_open=not keyring.is_required)
     app.add_middleware(
@@ -98,7 +106,7 @@ async def guarding(settings: Settings, keyring: Keyring, metrics: Metrics) -> As
         finally:
             group.cancel_scope.cancel()
             if redis is not None:
-                await redis.aclose()
+                await close_redis(redis)
 
 
 @asynccontextmanager

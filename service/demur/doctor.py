@@ -13,7 +13,8 @@ from demur.engine.drawing import draw
 from demur.errors import DemurError
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
-from demur.settings import BUNDLED, Settings
+from demur.settings import BUNDLED, Settings, StoreSettings
+from demur.storage.opening import open_store
 from demur.types import Message, Pair, Sampling, Statement
 
 State = Literal["ok", "warning", "failed"]
@@ -38,6 +39,7 @@ async def examine(settings: Settings) -> list[Finding]:
         *await _language_model(settings),
         *await _entailment_model(settings),
         *_pairing(settings),
+        await _store(settings.store),
     ]
 
 
@@ -119,3 +121,14 @@ def _pairing(settings: Settings) -> list[Finding]:
         "such as MoritzLaurer/DeBERTa-v3-large-mnli-fever-anli-ling-wanli or cross-encoder/nli-deberta-v3-base"
     )
     return [Finding("warning", "pairing", advice)]
+
+
+async def _store(settings: StoreSettings) -> Finding:
+    """Where records go, and whether what is acknowledged there survives a crash."""
+    try:
+        async with open_store(settings) as store:
+            health = await store.health()
+    except DemurError as error:
+        return Finding("failed", "store", str(error))
+    states: dict[str, State] = {"ok": "ok", "filling": "warning", "not_durable": "warning", "away": "failed"}
+    return Finding(states[health.state], "store", health.detail)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import platformdirs
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
@@ -14,12 +15,22 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BUNDLED = "bundled"
 _BUNDLE = Path(__file__).parent / "bundled"
+
+_STORE_SCHEMES = (
+    "sqlite:///",
+    "redis://",
+    "rediss://",
+    "unix://",
+    "redis+sentinel://",
+    "redis+cluster://",
+)
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -108,6 +119,11 @@ class StoreSettings(_Group):
     )
     prefix: str = Field("demur", min_length=1, max_length=32, description="First part of every Redis key.")
     timeout_s: Seconds = Field(0.25, description="How long to wait for Redis before doing without it.")
+    durability: Literal["checked", "assumed"] = Field(
+        "checked",
+        description="checked: records are kept only where Redis says that what it acknowledges is durable; assumed: "
+        "take it to be, where Redis does not tell.",
+    )
     text: bool = Field(False, description="Keep the text of questions and answers with their records.")
     answer_ttl_s: Positive = Field(2_592_000, description="Age at which records are swept; 30 days.")
     cache_ttl_s: int = Field(
@@ -116,6 +132,26 @@ class StoreSettings(_Group):
     cache_entries: Positive = Field(10_000, description="Answers remembered in this process.")
     idempotency_ttl_s: int = Field(86_400, ge=0, description="How long a reply can be replayed; 0 switches that off.")
     lock_ttl_s: Seconds = Field(30, description="A replica that died holds up others no longer than this.")
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_known(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(_STORE_SCHEMES):
+            raise ValueError("write " + ", ".join(f"{scheme}..." for scheme in _STORE_SCHEMES))
+        return url
+
+    @property
+    def location(self) -> str:
+        """`url`, or the SQLite file in the user's data folder."""
+        if self.url is not None:
+            return self.url.get_secret_value()
+        return f"sqlite:///{platformdirs.user_data_path('demur')}/demur.sqlite3"
+
+
+class AuditSettings(_Group):
+    """Answers drawn at random for labelling; their text is kept. Only such labels can carry a guarantee."""
+
+    rate: float = Field(0.0, ge=0, le=1, description="Share of requests to draw.")
 
 
 class SamplerSettings(_Group):
@@ -223,6 +259,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     store: StoreSettings = StoreSettings()
+    audit: AuditSettings = AuditSettings()
     sampler: SamplerSettings = SamplerSettings()
     nli: NLISettings = NLISettings()
     clustering: ClusteringSettings = ClusteringSettings()

@@ -9,11 +9,12 @@ import anyio
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.openapi.models import Example
 
-from demur.api.guard import requires, tenant_of
+from demur.api.guard import requires
 from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
 from demur.api.requests import AnswerRequest
 from demur.api.responses import AnswerResponse
+from demur.api.tenant import TenantDep
 from demur.engine.answering import Answering
 from demur.engine.engine import Engine
 from demur.settings import DefaultsSettings
@@ -76,9 +77,10 @@ async def answer(
     engine: EngineDep,
     answering: AnsweringDep,
     defaults: DefaultsDep,
+    tenant: TenantDep,
 ) -> AnswerResponse | Response:
     """Answer a question, with the evidence for the answer and a decision: answer, retrieve or abstain."""
-    question = body.to_domain(defaults, engine.model, tenant_of(request))
+    question = body.to_domain(defaults, engine.model, tenant)
     answered = await while_connected(request, lambda: answering.answer(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)

@@ -57,9 +57,3 @@ open_to_all: Any = Dependency(OpenGuard("nothing"))
 def guard_of(route: APIRoute) -> Guard | None:
     named: list[Any] = [dependency.dependency for dependency in route.dependencies]
     return next((guard for guard in named if isinstance(guard, Guard)), None)
-
-
-def tenant_of(request: Request) -> str:
-    """The id of the caller's API key. A route without a guard has none: KeyError."""
-    tenant: str = request.scope["demur.tenant"]
-    return tenant

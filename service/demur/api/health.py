@@ -16,6 +16,15 @@ from demur.api.reading import StrictRoute
 from demur.engine.engine import Engine
 from demur.errors import NotFound
 from demur.observability.metrics import Metrics
+from demur.storage.base import Store
+
+# Without the detail, which names hosts and paths: probes are open to all. `demur doctor` and the log tell it.
+_STORE_STATES = {
+    "ok": "records are durable",
+    "filling": "records are durable, but there is little room for more",
+    "not_durable": "records could be lost, so none are kept: answers say `stored: false`, feedback is refused",
+    "away": "no records are kept now: answers say `stored: false`, feedback is refused",
+}
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -43,11 +52,13 @@ async def alive() -> Status:
 @router.get("/readyz", response_model=Status, responses=DRAINING, tags=["probes"], dependencies=[open_to_all])
 @router.get("/health", response_model=Status, responses=DRAINING, tags=["probes"], dependencies=[open_to_all])
 async def ready(request: Request) -> Response:
-    """200 while new requests are welcome, 503 while draining."""
+    """200 while new requests are welcome, 503 while draining. Without its store the service answers all the same."""
     engine: Engine = request.app.state.engine
     if engine.is_draining:
         return JSONResponse({"status": "draining"}, 503)
-    return JSONResponse({"status": "ok"})
+    store: Store = request.app.state.store
+    state = (await store.health()).state
+    return JSONResponse({"status": "ok", "store": {"state": state, "means": _STORE_STATES[state]}})
 
 
 @router.get(

@@ -18,11 +18,17 @@ class AnswerCache(Protocol):
     async def answer(self, question: Question, fresh: Fresh) -> tuple[Answer, CacheUse]:
         """What is remembered for the question, else what `fresh` gives. Raises CacheMiss, and as `fresh`."""
 
+    async def forget(self, answer_id: str, tenant: str) -> bool:
+        """Whether an answer of this tenant was remembered; now it is not. Raises StoreUnavailable."""
+
 
 class Journal(Protocol):
     """Keeps a record of answers, for feedback and calibration."""
 
-    async def record(self, answer: Answer) -> bool:
+    def draws_audit(self) -> bool:
+        """Toss, before anything is known about the answer, whether this request is one to label by hand."""
+
+    async def record(self, answer: Answer, *, is_audit: bool) -> bool:
         """Whether the record is durable; without a store the answer is given all the same."""
 
 
@@ -44,13 +50,18 @@ class Answering:
         self._cache = cache
         self._journal = journal
 
+    async def forget(self, answer_id: str, tenant: str) -> bool:
+        """Whether the answer was remembered for use again; now it is not. Raises StoreUnavailable."""
+        return self._cache is not None and await self._cache.forget(answer_id, tenant)
+
     async def answer(self, question: Question) -> Answered:
         """Raises what `Engine.answer` raises, CacheMiss, and RateLimited."""
+        is_audit = self._journal is not None and self._journal.draws_audit()
         if self._cache is None:
             answer, use = await self._fresh(question), CacheUse("bypass")
         else:
             answer, use = await self._cache.answer(question, self._fresh)
-        is_stored = self._journal is not None and await self._journal.record(answer)
+        is_stored = self._journal is not None and await self._journal.record(answer, is_audit=is_audit)
         return Answered(answer, use, is_stored)
 
     async def _fresh(self, question: Question) -> Answer:

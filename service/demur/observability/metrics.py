@@ -21,6 +21,7 @@ class Metrics:
         self._add_answers()
         self._add_entailment()
         self._add_backend()
+        self._add_store()
         self._add_load()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -83,6 +84,12 @@ class Metrics:
             "demur_backend_circuit_open", "1 while a server is avoided because it failed.", "backend"
         )
         self.backend_inflight = self._gauge("demur_backend_inflight", "Calls under way.", "backend")
+
+    def _add_store(self) -> None:
+        self.store_writes = self._counter(
+            "demur_store_writes_total", "Records to keep, by what became of them.", "record", "outcome"
+        )
+        self.feedback = self._counter("demur_feedback_total", "Feedback kept.", "model", "label", "source")
 
     def _add_load(self) -> None:
         self.inflight = self._gauge("demur_inflight_requests", "Answers being worked on.")
