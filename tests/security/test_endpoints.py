@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -45,7 +46,7 @@ DECISIONS: dict[str, Need] = {
     "GET /playground": "nothing",
 }
 
-KEYS = {name: new_key(name, scopes) for name, scopes in {"all": ",".join(SCOPES), "other": ",".join(SCOPES)}.items()}
+KEYS = {name: new_key(name, scopes) for name, scopes in {"all": ",".join(SCOPES), "other": "answer,feedback"}.items()}
 KEYS |= {f"only {scope}": new_key(f"only-{scope}", scope) for scope in SCOPES}
 KEYS |= {f"not {scope}": new_key(f"not-{scope}", ",".join(s for s in SCOPES if s != scope)) for scope in SCOPES}
 
@@ -168,6 +169,29 @@ def test_another_tenants_id_is_as_good_as_none(service: Service, endpoint: Endpo
     assert str(told[0]).replace(own, never) == str(told[1])
     kept = service.client.get(f"/v1/answers/{own}", headers=_bearer("all"))
     assert kept.status_code == 200, kept.text
+
+
+def test_another_tenants_id_in_a_body_is_as_good_as_none(service: Service) -> None:
+    """Every body that names an answer, by the OpenAPI document: not found, unless the caller is `admin`."""
+    document = service.client.get("/openapi.json", headers=_bearer("all")).json()
+    own = _call_answer(service, "all")
+    bodies = {"/v1/feedback": {"answer_id": own, "label": "correct"}}
+    naming = {
+        path
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        if "answer_id" in _properties(document, operation)
+    }
+    assert naming == set(bodies), "say in this test what to send"
+    for path, body in bodies.items():
+        assert _is_problem(service.client.post(path, json=body, headers=_bearer("other")), 404, "not-found")
+        assert service.client.post(path, json=body, headers=_bearer("all")).status_code == 202
+
+
+def _properties(document: dict[str, Any], operation: dict[str, Any]) -> set[str]:
+    content = operation.get("requestBody", {}).get("content", {})
+    names = [body["schema"].get("$ref", "").rsplit("/", 1)[-1] for body in content.values()]
+    return {prop for name in names if name for prop in document["components"]["schemas"][name]["properties"]}
 
 
 def _call_answer(service: Service, name: str) -> str:

@@ -29,8 +29,17 @@ _STORE_STATES = {
 router = APIRouter(route_class=StrictRoute)
 
 
+class StoreStatus(BaseModel):
+    state: Literal["ok", "filling", "not_durable", "away"]
+    means: str
+
+
 class Status(BaseModel):
     status: Literal["ok", "draining"]
+
+
+class ReadyStatus(Status):
+    store: StoreStatus
 
 
 class VersionResponse(BaseModel):
@@ -49,8 +58,8 @@ async def alive() -> Status:
     return Status(status="ok")
 
 
-@router.get("/readyz", response_model=Status, responses=DRAINING, tags=["probes"], dependencies=[open_to_all])
-@router.get("/health", response_model=Status, responses=DRAINING, tags=["probes"], dependencies=[open_to_all])
+@router.get("/readyz", response_model=ReadyStatus, responses=DRAINING, tags=["probes"], dependencies=[open_to_all])
+@router.get("/health", response_model=ReadyStatus, responses=DRAINING, tags=["probes"], dependencies=[open_to_all])
 async def ready(request: Request) -> Response:
     """200 while new requests are welcome, 503 while draining. Without its store the service answers all the same."""
     engine: Engine = request.app.state.engine
