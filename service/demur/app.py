@@ -18,6 +18,7 @@ from demur.access.keyring import Keyring
 from demur.access.rate_limits import RateLimits
 from demur.api import answer, answers, audits, feedback, health, openapi, problems
 from demur.api.boundary import CORS, BodyLimit, RequestContext
+from demur.api.idempotency import Idempotency
 from demur.engine.admission import Admission
 from demur.engine.answering import Answering
 from demur.engine.engine import Engine
@@ -59,6 +60,9 @@ def create_app(
             ):
                 journal = open_journal(store, settings, metrics)
                 app.state.engine, app.state.store, app.state.gate = engine, store, gate
+                app.state.idempotency = Idempotency(
+                    store, settings.store.idempotency_ttl_s, max_seconds=settings.defaults.max_timeout_s
+                )
                 app.state.answering = Answering(engine, journal=journal, charge=gate.charge_samples)
                 metrics.ready.set(1)
                 yield

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from demur.api.guard import guard_of
+from demur.api.idempotency import Idempotency
 from demur.errors import MalformedJSON, UnsupportedMediaType
 
 
@@ -33,10 +34,14 @@ class StrictRoute(APIRoute):
             request = StrictRequest(request.scope, request.receive)
             if guard:
                 await guard.admit(request)
+            document = None
             if self.body_field:
                 _require_json(request)
-                await request.json()
-            return await handle(request)
+                document = await request.json()
+            if request.method != "POST":
+                return await handle(request)
+            idempotency: Idempotency = request.app.state.idempotency
+            return await idempotency.reply(request, document, request.scope["demur.tenant"], lambda: handle(request))
 
         return strict
 
