@@ -16,7 +16,7 @@ TRAIN  := $(VENV)/.installed-train
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve ask system-packages test test-full check format bench bench-guarantee train train-report clean
+.PHONY: help install serve ask system-packages test test-full check audit format bench bench-guarantee train train-report clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,11 +65,15 @@ test: $(DEV) system-packages ## Run every test
 test-full: $(DEV) system-packages ## Run every test with the long counts; figures go to benchmarks/results
 	$(BIN)/python -m benchmarks.test_full
 
-check: $(DEV) ## Format, lint, types, import contracts
+check: $(DEV) ## Format, lint, types, import contracts, security rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive service/demur
+
+audit: $(DEV) ## Look up every installed package for known vulnerabilities (needs the advisory service)
+	$(BIN)/python -m tests.security.audit
 
 format: $(DEV) ## Format the code
 	$(BIN)/ruff format .

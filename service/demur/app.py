@@ -9,13 +9,19 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
+import anyio
 from anyio import to_thread
 from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
 
 from demur import __version__
-from demur.api import answer, answers, audits, feedback, health, problems
-from demur.api.boundary import BodyLimit, RequestContext
+from demur.access.gate import Gate
+from demur.access.keyring import Keyring
+from demur.access.rate_limits import RateLimits
+from demur.api import answer, answers, audits, feedback, health, openapi, problems
+from demur.api.boundary import CORS, BodyLimit, RequestContext
+from demur.api.idempotency import Idempotency
 from demur.caching.answer_cache import AnswerCache
 from demur.caching.caches import Caches, open_caches
 from demur.calibration.profile import read_profiles
@@ -33,6 +39,7 @@ from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, bundled_path
 from demur.storage.opening import open_journal, open_store
+from demur.storage.redis_connection import close_redis, is_redis, open_redis
 from demur.storage.sweeping import sweeping
 
 if TYPE_CHECKING:
@@ -53,6 +60,7 @@ def create_app(
     """The application. `sampler` and `entailment` replace what the settings name; they stay the caller's to close."""
     settings = settings or Settings()
     metrics = Metrics()
+    keyring = Keyring(settings.auth)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -61,11 +69,15 @@ def create_app(
                 open_store(settings.store) as store,
                 open_caches(settings.store, metrics) as caches,
                 running_engine(settings, metrics, sampler=sampler, entailment=entailment, caches=caches) as engine,
+                guarding(settings, keyring, metrics) as gate,
                 sweeping(store, max_age_seconds=settings.store.answer_ttl_s),
             ):
                 cache, journal = open_cache(settings, caches, engine), open_journal(store, settings, metrics)
-                app.state.engine, app.state.store = engine, store
-                app.state.answering = Answering(engine, cache, journal)
+                app.state.engine, app.state.store, app.state.gate = engine, store, gate
+                app.state.idempotency = Idempotency(
+                    store, settings.store.idempotency_ttl_s, max_seconds=settings.defaults.max_timeout_s
+                )
+                app.state.answering = Answering(engine, cache, journal, charge=gate.charge_samples)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)
@@ -79,6 +91,7 @@ def create_app(
         summary="Answers that come with what the model knows about them.",
         lifespan=lifespan,
         root_path=settings.server.root_path,
+        openapi_url=None,  # openapi.install serves it, behind the gate
     )
     app.state.settings, app.state.metrics = settings, metrics
     problems.install(app)
@@ -87,9 +100,31 @@ def create_app(
     app.include_router(feedback.router)
     app.include_router(audits.router)
     app.include_router(health.router)
-    app.add_middleware(BodyLimit, max_bytes=settings.server.max_body_bytes)
+    openapi.install(app, settings.server.docs, is_open=not keyring.is_required)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.server.max_body_bytes, timeout_seconds=settings.server.body_timeout_s
+    )
+    if settings.server.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.server.cors_origins, **CORS)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
+
+
+@asynccontextmanager
+async def guarding(settings: Settings, keyring: Keyring, metrics: Metrics) -> AsyncIterator[Gate]:
+    """The gate, with keys that follow their file, and rates that are counted in Redis where that is the store."""
+    store, redis = settings.store, None
+    if keyring.is_required and store.url and is_redis(store.url.get_secret_value()):
+        redis = open_redis(store.url.get_secret_value(), timeout_seconds=store.timeout_s)
+    limits = RateLimits(settings.auth, metrics, redis=redis, prefix=store.prefix)
+    async with anyio.create_task_group() as group:
+        group.start_soon(keyring.watch)
+        try:
+            yield Gate(keyring, limits)
+        finally:
+            group.cancel_scope.cancel()
+            if redis is not None:
+                await close_redis(redis)
 
 
 @asynccontextmanager

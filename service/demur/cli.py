@@ -14,19 +14,22 @@ from rich.console import Console
 from rich.table import Table
 
 from demur import __version__
+from demur.access.keys import SCOPES, new_key
 from demur.api.requests import AnswerRequest
 from demur.api.responses import AnswerResponse
 from demur.errors import DemurError
 from demur.offline import commands
-from demur.settings import ServerSettings, Settings
+from demur.settings import Settings
 from demur.terminal import verdict
 from demur.usage import fail, read_settings
 
 app = typer.Typer(help="A service that knows when a language model does not know.", no_args_is_help=True)
 config = typer.Typer(help="Settings.", no_args_is_help=True)
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.command()(commands.evaluate)
 app.command()(commands.calibrate)
+app.add_typer(keys, name="keys")
 console = Console()
 errors = Console(stderr=True)
 
@@ -57,15 +60,17 @@ def serve(
     from demur import server  # uvicorn and the web stack are slow to import; `demur --help` needs neither
 
     settings = read_settings(server={k: v for k, v in {"host": host, "port": port}.items() if v is not None})
-    _refuse_open_door(settings.server)
+    _refuse_open_door(settings)
     server.run(settings, first_question, console)
 
 
-def _refuse_open_door(server: ServerSettings) -> None:
-    if not server.allow_open and not _is_loopback(server.host):
+def _refuse_open_door(settings: Settings) -> None:
+    server = settings.server
+    if not settings.auth.needs_key and not server.allow_open and not _is_loopback(server.host):
         fail(
-            f"{server.host} can be reached from other machines and there are no API keys; "
-            "set DEMUR_SERVER__ALLOW_OPEN=true if the network around it is closed"
+            f"{server.host} can be reached from other machines and there are no API keys; make one with "
+            "`demur keys new ID --scopes answer,feedback` and set DEMUR_AUTH__API_KEYS to the line it prints, or set "
+            "DEMUR_SERVER__ALLOW_OPEN=true if the network around it is closed"
         )
 
 
@@ -140,6 +145,22 @@ def doctor() -> None:
     console.print(table)
     if any(f.state == "failed" for f in findings):
         raise typer.Exit(1)
+
+
+@keys.command("new")
+def keys_new(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="Names the caller, in logs and records.")],
+    scopes: Annotated[str, typer.Option(help=f"What it may do: some of {','.join(SCOPES)}.")] = "answer,feedback",
+) -> None:
+    """Make an API key. It is shown this once; what the service needs is the line, which does not tell the key."""
+    try:
+        secret, key = new_key(key_id, scopes)
+    except ValueError as error:
+        fail(str(error))
+    errors.print("The key, for the caller; it is not kept anywhere:", style="bold", highlight=False)
+    print(secret)
+    errors.print("The line, for DEMUR_AUTH__API_KEYS or the file DEMUR_AUTH__API_KEYS_FILE:", style="bold")
+    print(key.line)
 
 
 @config.command("show")

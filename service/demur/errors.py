@@ -2,7 +2,7 @@
 
 DemurError
 ├── InvalidRequest                 the caller can mend it
-│   ├── MalformedJSON · BodyTooLarge · UnsupportedMediaType
+│   ├── MalformedJSON · BodyTooLarge · UnsupportedMediaType · BodyTooSlow
 │   ├── ValidationFailed           names each field
 │   ├── ModelNotFound · NotFound · CacheMiss
 │   ├── Unauthenticated · Forbidden
@@ -22,6 +22,7 @@ DemurError
 ├── StoreFull                      no room to keep what must not be lost
 ├── ProfileUnreadable              a calibration profile cannot be used
 ├── DatasetUnreadable              a file of questions or of judged answers cannot be used
+├── KeysUnreadable                 the API keys, as configured, mean nothing: the service does not start
 └── DeadlineExceeded
 
 A class's `code` is the slug of the HTTP problem, the label in metrics and the name in logs.
@@ -54,6 +55,10 @@ class BodyTooLarge(InvalidRequest):
 
 class UnsupportedMediaType(InvalidRequest):
     code = "unsupported-media-type"
+
+
+class BodyTooSlow(InvalidRequest):
+    code = "body-too-slow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +180,10 @@ class ProfileUnreadable(DemurError):
 
 class DatasetUnreadable(DemurError):
     code = "dataset-unreadable"
+
+
+class KeysUnreadable(DemurError):
+    code = "keys-unreadable"
 
 
 class DeadlineExceeded(DemurError):

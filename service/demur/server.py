@@ -18,6 +18,7 @@ from demur.api.responses import AnswerResponse
 from demur.app import create_app
 from demur.engine.engine import Engine
 from demur.errors import BackendError, DemurError
+from demur.http_protocol import BoundedProtocol
 from demur.observability import logging
 from demur.settings import Settings
 from demur.terminal import verdict
@@ -70,6 +71,20 @@ class GreetingServer(DrainingServer):
         self._console.print("\n[dim]Ctrl-C stops the service.[/]")
 
 
+def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.server.host,
+        port=settings.server.port,
+        http=BoundedProtocol.limited_to(settings.server.max_connections),
+        ws="none",
+        log_config=None,  # `run` configures logs
+        access_log=False,  # the boundary logs every request, with its id
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.server.drain_timeout_s),
+    )
+
+
 def run(settings: Settings, question: str | None, console: Console) -> None:
     """Serve until SIGTERM or Ctrl-C; returns when everything accepted is answered.
 
@@ -77,16 +92,7 @@ def run(settings: Settings, question: str | None, console: Console) -> None:
     """
     logging.configure(settings.observability.log_level, settings.observability.log_format)
     app = create_app(settings)
-    uvicorn_config = uvicorn.Config(
-        app,
-        host=settings.server.host,
-        port=settings.server.port,
-        log_config=None,  # ours is configured above
-        access_log=False,  # the boundary logs every request, with its id
-        server_header=False,
-        timeout_graceful_shutdown=round(settings.server.drain_timeout_s),
-    )
-    server = GreetingServer(uvicorn_config, app, question, console)
+    server = GreetingServer(configured(app, settings), app, question, console)
     try:
         server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -52,9 +53,18 @@ def _existing_folder(path: Path | None) -> Path | None:
     return path
 
 
+def _rate(text: str) -> str:
+    if text != "off" and not re.fullmatch(r"[1-9]\d{0,8}/[1-9]\d{0,5}[smhd]", text):
+        raise ValueError("write a rate as 60/60s (also m, h, d), or `off`")
+    return text
+
+
 def _split(urls: object) -> object:
     """Commas are kinder to type than JSON."""
     return tuple(part.strip() for part in urls.split(",") if part.strip()) if isinstance(urls, str) else urls
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class _Group(BaseModel):
@@ -69,11 +79,16 @@ class ServerSettings(_Group):
     allow_open: bool = Field(False, description="Listen on a public address although there are no API keys.")
     root_path: str = Field("", description="Path prefix a proxy strips.")
     max_body_bytes: Positive = Field(1_048_576, description="Larger request bodies are refused (413).")
+    body_timeout_s: Seconds = Field(30, description="A body that takes longer to arrive is refused (408).")
+    max_connections: Positive = Field(1024, description="Connections open at once; more are turned away (503).")
     max_inflight: Positive = Field(64, description="Answers worked on at once.")
     max_queue: int = Field(256, ge=0, description="Answers waiting for a place; more are refused (503).")
     drain_timeout_s: Seconds = Field(30, description="How long accepted work may finish after SIGTERM.")
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="Origins whose pages may call the service from a browser; none by default."
+    )
+    docs: Literal["auto", "open", "off"] = Field(
+        "auto", description="/docs and /openapi.json; auto: open without API keys, for any key once there are some."
     )
 
 
@@ -86,8 +101,18 @@ class AuthSettings(_Group):
     api_keys_file: Annotated[Path | None, AfterValidator(_existing_file)] = Field(
         None, description="A file of such lines; read again when it changes."
     )
-    rate_limit: str = Field("60/60s", description="Requests a key may send, per time; `off` for no limit.")
-    rate_limit_samples: str = Field("600/60s", description="Samples a key may have drawn, per time; `off` for none.")
+    rate_limit: Rate = Field(
+        "60/60s", description="Requests a key may send, per time; `off` for no limit. Without keys there is none."
+    )
+    rate_limit_samples: Rate = Field(
+        "600/60s", description="Samples a key may have drawn, per time; `off` for no limit. Without keys there is none."
+    )
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether callers must show a key: as soon as any are configured, however."""
+        given = self.api_keys.get_secret_value() if self.api_keys else ""
+        return bool(given.strip()) or self.api_keys_file is not None
 
 
 class StoreSettings(_Group):

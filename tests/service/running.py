@@ -24,6 +24,7 @@ from demur.engine.engine import Engine
 from demur.entailment.base import EntailmentModel
 from demur.samplers.base import Sampler
 from demur.samplers.scripted import Script, ScriptedSampler
+from demur.server import configured
 from demur.settings import Settings
 from demur.types import Pair, Verdict
 
@@ -75,8 +76,10 @@ def serving(
 ) -> Iterator[Service]:
     """A service in a thread of this process, over a scripted sampler, or over `sampler`."""
     scripted = ScriptedSampler(script)
-    app = create_app(settings or Settings(), sampler=sampler or scripted, entailment=entailment or SameText())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    settings = settings or Settings()
+    listening = settings.model_copy(update={"server": settings.server.model_copy(update={"port": 0})})
+    app = create_app(settings, sampler=sampler or scripted, entailment=entailment or SameText())
+    server = uvicorn.Server(configured(app, listening))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

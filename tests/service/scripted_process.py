@@ -1,44 +1,47 @@
-"""`python -m tests.service.scripted_process TALLY`: a service in a process of its own, over scripted answers.
+"""A service with a scripted sampler in a process of its own; settings come from the environment, as for `demur serve`.
 
-The question "slow <n>" takes n seconds. Each call of the sampler adds the id of the process to the file TALLY, which
-outlives it. Settings come from the environment.
+python -m tests.service.scripted_process
 """
 
 from __future__ import annotations
 
-import math
 import os
+import subprocess
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import uvicorn
+from rich.console import Console
 
 from demur.app import create_app
-from demur.samplers.scripted import ScriptedAnswer, ScriptedSampler
+from demur.samplers.scripted import ScriptedSampler
+from demur.server import GreetingServer, configured
 from demur.settings import Settings
-from demur.types import Sampling
-from tests.service.running import SameText
+from tests.service.running import START_SECONDS, Process, SameText, announced_url
+
+SCRIPT = {"q": ["Paris"], "other": ["Lyon"]}
 
 
-def main(tally: Path) -> None:
-    def answers(question: str, _: Sampling) -> Sequence[ScriptedAnswer]:
-        with tally.open("a") as file:
-            file.write(f"{os.getpid()}\n")
-        seconds = float(question.removeprefix("slow ")) if question.startswith("slow ") else 0.0
-        return [ScriptedAnswer(text, (math.log(0.1),), seconds) for text in ("Paris", "Paris", "Lyon", "Nice")]
+def main() -> None:
+    settings = Settings()
+    app = create_app(settings, sampler=ScriptedSampler(SCRIPT), entailment=SameText())
+    GreetingServer(configured(app, settings), app, None, Console(width=200)).run()
 
-    app = create_app(Settings(), sampler=ScriptedSampler(answers), entailment=SameText())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
 
-    async def announce(sockets: object = None) -> None:
-        await startup()
-        sys.stdout.write(f"listens on http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}\n")
-        sys.stdout.flush()
-
-    startup, server.startup = server.startup, announce  # type: ignore[method-assign]
-    server.run()
+@contextmanager
+def scripted_process(**env: str) -> Iterator[Process]:
+    """Start it on a free port, and wait until it listens."""
+    command = [sys.executable, "-m", "tests.service.scripted_process"]
+    environment = {**os.environ, "DEMUR_SERVER__PORT": "0", "COLUMNS": "200", **env}
+    popen = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        yield Process(announced_url(popen), popen)
+    finally:
+        popen.terminate()
+        popen.wait(START_SECONDS)
+        if popen.stdout:
+            popen.stdout.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -206,7 +206,7 @@ class Pair:
 
 @contextmanager
 def _scripted(tally: Path, **env: str) -> Iterator[Process]:
-    command = [sys.executable, "-m", "tests.service.scripted_process", str(tally)]
+    command = [sys.executable, "-m", "tests.service.tallied_process", str(tally)]
     popen = subprocess.Popen(
         command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

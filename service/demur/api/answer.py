@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Annotated, TypeVar
 
 import anyio
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.openapi.models import Example
 
+from demur.api.guard import requires
 from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
 from demur.api.requests import AnswerRequest
@@ -68,8 +68,8 @@ AnsweringDep = Annotated[Answering, Depends(get_answering)]
 DefaultsDep = Annotated[DefaultsSettings, Depends(get_defaults)]
 
 
-@router.post("/v1/answer", response_model=AnswerResponse, tags=["answer"])
-@router.post("/answer", response_model=AnswerResponse, include_in_schema=False)
+@router.post("/v1/answer", response_model=AnswerResponse, tags=["answer"], dependencies=[requires("answer")])
+@router.post("/answer", response_model=AnswerResponse, include_in_schema=False, dependencies=[requires("answer")])
 async def answer(
     body: Annotated[AnswerRequest, Body(openapi_examples=EXAMPLES)],
     request: Request,
@@ -80,7 +80,7 @@ async def answer(
     tenant: TenantDep,
 ) -> AnswerResponse | Response:
     """Answer a question, with the evidence for the answer and a decision: answer, retrieve or abstain."""
-    question = replace(body.to_domain(defaults, engine.model), tenant=tenant)
+    question = body.to_domain(defaults, engine.model, tenant)
     answered = await while_connected(request, lambda: answering.answer(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)

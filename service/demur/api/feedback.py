@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Request
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from demur.api.guard import requires
 from demur.api.reading import StrictRoute
 from demur.api.stored import After, FeedbackList, FeedbackResponse, Limit, StoreDep
 from demur.api.tenant import ReachDep, TenantDep
@@ -63,7 +64,7 @@ class FeedbackRequest(BaseModel):
         )
 
 
-@router.post("/v1/feedback", status_code=202)
+@router.post("/v1/feedback", status_code=202, dependencies=[requires("feedback")])
 async def give_feedback(
     body: Annotated[FeedbackRequest, Body(openapi_examples=EXAMPLES)],
     request: Request,
@@ -91,7 +92,7 @@ def _count(metrics: Metrics, error: DemurError | None) -> None:
     metrics.store_writes.labels("feedback", error.code if error else "ok").inc()
 
 
-@router.get("/v1/feedback")
+@router.get("/v1/feedback", dependencies=[requires("admin")])
 async def list_feedback(store: StoreDep, after: After = None, limit: Limit = 100) -> FeedbackList:
     """All feedback, on the newest answers first."""
     page = await store.list_feedback(after=after, limit=limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -17,7 +18,18 @@ from pydantic import (
 
 from demur.errors import FieldError, ModelNotFound, ValidationFailed
 from demur.settings import DefaultsSettings
-from demur.types import CacheMode, CachePolicy, Message, Passage, Policy, Question, Retrieval, Role, Sampling
+from demur.types import (
+    ANONYMOUS,
+    CacheMode,
+    CachePolicy,
+    Message,
+    Passage,
+    Policy,
+    Question,
+    Retrieval,
+    Role,
+    Sampling,
+)
 
 Quality = Literal["fast", "balanced", "thorough"]
 Include = Literal["samples", "clusters", "token_logprobs", "nli", "timings"]
@@ -139,6 +151,7 @@ class AnswerRequest(_Wire):
         Annotated[str, StringConstraints(min_length=1, max_length=64)],
         Annotated[str, StringConstraints(max_length=512)],
     ] = Field(default={}, max_length=16, description="Echoed.")
+    user: ShortText | None = Field(None, description="Your user's name for themselves; only a hash of it is kept.")
 
     @field_validator("prompt")
     @classmethod
@@ -158,7 +171,7 @@ class AnswerRequest(_Wire):
             raise ValueError("send exactly one of `prompt` and `messages`")
         return self
 
-    def to_domain(self, defaults: DefaultsSettings, model: str) -> Question:
+    def to_domain(self, defaults: DefaultsSettings, model: str, tenant: str = ANONYMOUS) -> Question:
         """The question, within the operator's bounds. Raises ValidationFailed, ModelNotFound."""
         if self.model not in (None, model):
             raise ModelNotFound(f"model {self.model!r} is not served here; this service runs {model!r}")
@@ -178,6 +191,8 @@ class AnswerRequest(_Wire):
             quality=quality,
             metadata=self.metadata,
             cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
+            tenant=tenant,
+            user=None if self.user is None else hashed_user(self.user, tenant),
         )
 
     def _within(self, defaults: DefaultsSettings) -> None:
@@ -209,6 +224,14 @@ class AnswerRequest(_Wire):
             stop=tuple(asked.stop),
             seed=asked.seed,
         )
+
+
+def hashed_user(user: str, tenant: str) -> str:
+    """Tells one tenant's users apart; the same user of two tenants is not recognised. 128 bits, in hex.
+
+    Whoever can guess names can check a guess: it hides names from those who read records, not from those who seek one.
+    """
+    return hashlib.blake2b(user.encode(), key=tenant.encode()[:64], digest_size=16, person=b"demur user").hexdigest()
 
 
 def _said(text: str) -> str:

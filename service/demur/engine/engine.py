@@ -107,6 +107,7 @@ class Engine:
         """Whether the NLI model hangs, so that answers are compared by exact match until it comes back."""
         return self._memo is not None and self._memo.is_stuck
 
+    @property
     def entailment(self) -> PairMemo | None:
         """What judges the answers, its memory included."""
         return self._memo
@@ -142,7 +143,7 @@ class Engine:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds)
         judge = Judge(self._memo, self._clustering, question.tenant, overlaps=self._overlaps)
-        async with self._admission.place(question.timeout_seconds):
+        async with self._admission.place(question.timeout_seconds, question.tenant):
             admitted = perf_counter()
             async with judge.looking_ahead(question.text):
                 drawn = await self._draw(question, judge, clock)

@@ -120,6 +120,10 @@ class Metrics:
         self.inflight = self._gauge("demur_inflight_requests", "Answers being worked on.")
         self.queued = self._gauge("demur_queued_requests", "Answers waiting for a place.")
         self.rejected = self._counter("demur_rejected_total", "Requests refused.", "reason")
+        self.rate_limited = self._counter("demur_ratelimited_total", "Requests beyond a key's rate.", "limit")
+        self.rate_limit_local = self._gauge(
+            "demur_ratelimit_local", "1 while Redis is away and each process counts for itself."
+        )
         self.ready = self._gauge("demur_ready", "1 when the service takes requests.")
         self.build_info = self._gauge("demur_build_info", "Version.", "version")
         self.model_info = self._gauge("demur_model_info", "Models in use.", "role", "model")
