@@ -99,6 +99,7 @@ async def open_sampler(settings: Settings, metrics: Metrics) -> Sampler:
     if settings.sampler.backend == "openai":
         return await _connect_sampler(settings.sampler, metrics)
     if settings.sampler.backend == "vllm":
+        metrics.include_engine()
         return await to_thread.run_sync(_start_vllm, settings.sampler, settings.vllm)
     return await to_thread.run_sync(build_sampler, settings.sampler)
 

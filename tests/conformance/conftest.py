@@ -14,7 +14,7 @@ from demur.samplers.openai_compatible import OpenAISampler
 from demur.samplers.vllm import VLLMSampler
 from tests.conformance.openai_server import MODEL, Behaviour, OpenAIServer, openai_server
 from tests.conformance.probing import Connect
-from tests.conformance.vllm_engines import running_sampler, running_server
+from tests.conformance.vllm_engines import Server, running_sampler, starting_server
 
 
 @pytest.fixture
@@ -49,15 +49,21 @@ async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
     yield  # noqa: PT022 - pytest's plugin keeps the loop for as long as a fixture is to be continued in it
 
 
-@pytest.fixture(scope="session")
-def vllm_sampler(one_loop: None) -> Iterator[VLLMSampler]:
+@pytest.fixture(scope="package")
+def vllm_server() -> Iterator[Server]:
+    """`vllm serve`, on its way: it starts while the engine in this process does."""
+    with starting_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def vllm_sampler(one_loop: None, vllm_server: Server) -> Iterator[VLLMSampler]:
     """vLLM in this process."""
     with running_sampler() as sampler:
         yield sampler
 
 
-@pytest.fixture(scope="session")
-def vllm_url() -> Iterator[str]:
+@pytest.fixture(scope="package")
+def vllm_url(vllm_server: Server) -> str:
     """`vllm serve`."""
-    with running_server() as url:
-        yield url
+    return vllm_server.url()

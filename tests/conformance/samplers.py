@@ -106,8 +106,8 @@ class Reference:
     tokenizer: Any
 
     @classmethod
-    def load(cls, folder: Path) -> Reference:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    def load(cls, folder: Path, *, dtype: torch.dtype = torch.float32) -> Reference:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).eval()
         return cls(model, AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
     def prompt_ids(self, messages: list[Message]) -> list[int]:

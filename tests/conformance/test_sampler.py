@@ -1,4 +1,4 @@
-"""What every sampler promises (`samplers/base.py`), and what the local one promises beyond it."""
+"""What every sampler promises (`samplers/base.py`), and what those in process promise beyond it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def tolerance(request: pytest.FixtureRequest) -> float:
 
 VLLM = [pytest.param(kind, marks=[pytest.mark.vllm, pytest.mark.timeout(600)]) for kind in ("vllm", "vllm serve")]
 every_sampler = pytest.mark.parametrize("sampler", ["scripted", *REMOTE, *LOCAL, *VLLM], indirect=True)
-every_local_sampler = pytest.mark.parametrize("sampler", LOCAL, indirect=True)
+every_open_model = pytest.mark.parametrize("sampler", [*LOCAL, VLLM[0]], indirect=True)
 tiny_sampler = pytest.mark.parametrize("sampler", ["tiny"], indirect=True)
 endless_sampler = pytest.mark.parametrize("sampler", ["endless"], indirect=True)
 
@@ -182,8 +182,8 @@ async def test_a_stop_string_ends_the_answer_before_itself(sampler: Sampler) -> 
 
 @every_sampler
 async def test_a_prompt_that_leaves_no_room_is_refused(sampler: Sampler) -> None:
-    """With the numbers that say how much is too much; the next request is served."""
-    with pytest.raises(ContextLengthExceeded, match=r"the prompt is \d+ tokens"):
+    """With the number that says how much is too much; the next request is served."""
+    with pytest.raises(ContextLengthExceeded, match=r"at most \d+"):
         await draw(sampler, [Message("user", "word " * 20_000)], Sampling(n=2))
     assert len(await draw(sampler, FRANCE, Sampling(n=2, max_tokens=4))) == 3
 
@@ -226,7 +226,7 @@ async def test_a_closed_sampler_refuses(sampler: Sampler) -> None:
         await draw(sampler, FRANCE, Sampling(n=2, max_tokens=4))
 
 
-# --- the local sampler: numbers --------------------------------------------------------------------------------------
+# --- models in this process: numbers ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -234,18 +234,23 @@ def reference(sampler: Sampler, folders: dict[str, Path]) -> Reference:
     return Reference.load(folders["bundled"] if sampler.model == BUNDLED.name else folders[sampler.model])
 
 
-@every_local_sampler
+@every_open_model
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.5), Sampling(temperature=1.7, top_p=0.6)])
 async def test_logprobs_are_those_of_the_unmodified_model(
-    sampler: Sampler, reference: Reference, sampling: Sampling
+    sampler: Sampler, reference: Reference, sampling: Sampling, tolerance: float
 ) -> None:
-    """Whatever the temperature and top-p: a forward pass over prompt and answer gives the same numbers."""
+    """Whatever the temperature and top-p: a forward pass over prompt and answer gives the same numbers.
+
+    To 1e-3 on vLLM, whose float32 kernels are others.
+    """
     for messages in (FRANCE, PERU):
         for sample in await draw(sampler, messages, replace(sampling, n=12, max_tokens=32, seed=4)):
-            assert sample.token_logprobs == pytest.approx(reference.logprobs(messages, sample.tokens or ()), abs=1e-4)
+            assert sample.token_logprobs == pytest.approx(
+                reference.logprobs(messages, sample.tokens or ()), abs=tolerance or 1e-4
+            )
 
 
-@every_local_sampler
+@every_open_model
 async def test_the_greedy_answer_takes_the_likeliest_token_each_time(sampler: Sampler, reference: Reference) -> None:
     """The same with or without samples at a high temperature beside it."""
     hot = await draw_sorted(sampler, FRANCE, Sampling(n=9, temperature=2.0, max_tokens=24))
@@ -306,7 +311,7 @@ async def test_tokens_are_as_frequent_as_they_are_probable(
     assert chi_square < freedom + 5 * math.sqrt(2 * freedom)
 
 
-@every_local_sampler
+@every_open_model
 async def test_max_tokens_is_lowered_to_the_room_that_is_left(sampler: Sampler, reference: Reference) -> None:
     """A prompt of `limit - 1` tokens gets one token, whatever max_tokens says; one of `limit` is refused."""
     limit = reference.model.config.max_position_embeddings

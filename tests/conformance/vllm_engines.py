@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import socket
@@ -10,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -51,6 +53,10 @@ def running_sampler(**arguments: Any) -> Iterator[VLLMSampler]:
         yield sampler
     finally:
         engine.shutdown()
+        del sampler, engine
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # vLLM leaves a socket context to the garbage collector
+            gc.collect()
 
 
 def sharing(sampler: VLLMSampler) -> VLLMSampler:
@@ -66,9 +72,27 @@ def sharing(sampler: VLLMSampler) -> VLLMSampler:
     return VLLMSampler(Shared(), model=sampler.model)
 
 
+@dataclass
+class Server:
+    """`vllm serve` in a process of its own, which takes a while to be ready."""
+
+    base_url: str
+    process: subprocess.Popen[bytes]
+
+    def url(self) -> str:
+        """With its /v1 path, once it answers."""
+        deadline = monotonic() + START_SECONDS
+        while monotonic() < deadline and self.process.poll() is None:
+            try:
+                if httpx2.get(f"{self.base_url}/health").status_code == 200:
+                    return f"{self.base_url}/v1"
+            except httpx2.TransportError:
+                sleep(0.2)
+        raise RuntimeError(f"vllm serve did not start (exit status {self.process.poll()})")
+
+
 @contextmanager
-def running_server() -> Iterator[str]:
-    """`vllm serve` in a process of its own: the URL with its /v1 path."""
+def starting_server() -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -77,24 +101,12 @@ def running_server() -> Iterator[str]:
     command += ["--model", str(MODEL), "--served-model-name", "facts"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager"]
     command += ["--max-num-seqs", str(MAX_NUM_SEQS)]
-    server = subprocess.Popen(command, env={**os.environ, **CPU}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env={**os.environ, **CPU}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait(f"http://127.0.0.1:{port}/health", server)
-        yield f"http://127.0.0.1:{port}/v1"
+        yield Server(f"http://127.0.0.1:{port}", process)
     finally:
-        server.terminate()
-        server.wait(60)
-
-
-def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = monotonic() + START_SECONDS
-    while monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx2.get(url).status_code == 200:
-                return
-        except httpx2.TransportError:
-            sleep(0.2)
-    raise RuntimeError(f"vllm serve did not start (exit status {server.poll()})")
+        process.terminate()
+        process.wait(60)
 
 
 def here(name: str) -> float:
