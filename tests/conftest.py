@@ -15,7 +15,7 @@ settings.register_profile("long", deadline=None, max_examples=1000)
 settings.load_profile("default")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Literal
@@ -37,7 +38,8 @@ from demur.entailment.remote import RemoteModel
 from demur.errors import BackendError, BackendUnavailable, DemurError, EntailmentUnavailable
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
-from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, bundled_path
+from demur.samplers.cache_salt import CacheSalt
+from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, VLLMSettings, bundled_path
 from demur.storage.opening import open_journal, open_store
 from demur.storage.redis_connection import close_redis, is_redis, open_redis
 from demur.storage.sweeping import sweeping
@@ -144,7 +146,7 @@ async def running_engine(
     calibration = Calibration(profiles, settings.clustering, template, revisions)
     async with AsyncExitStack() as stack:
         if sampler is None:
-            sampler = await open_sampler(settings.sampler, metrics)
+            sampler = await open_sampler(settings, metrics)
             stack.push_async_callback(sampler.aclose)
         if entailment is None and settings.nli.backend != "exact":
             entailment = await to_thread.run_sync(build_entailment, settings.nli, metrics)
@@ -179,6 +181,7 @@ def open_cache(settings: Settings, caches: Caches, engine: Engine) -> AnswerCach
     parts = [
         engine.model,
         _told(settings.sampler, _SPEAKS),
+        settings.vllm.model_dump_json() if settings.sampler.backend == "vllm" else None,
         engine.nli_model,
         _told(settings.nli, _JUDGES),
         settings.clustering.model_dump_json(),
@@ -208,11 +211,14 @@ def _revision(role: Literal["facts", "nli"], settings: SamplerSettings | NLISett
         return hashlib.file_digest(weights, "sha256").hexdigest()[:16]
 
 
-async def open_sampler(settings: SamplerSettings, metrics: Metrics) -> Sampler:
+async def open_sampler(settings: Settings, metrics: Metrics) -> Sampler:
     """The sampler that the settings name, ready to draw. Raises: BackendError."""
-    if settings.backend == "openai":
-        return await _connect_sampler(settings, metrics)
-    return await to_thread.run_sync(build_sampler, settings)
+    if settings.sampler.backend == "openai":
+        return await _connect_sampler(settings.sampler, metrics)
+    if settings.sampler.backend == "vllm":
+        metrics.include_engine()
+        return await to_thread.run_sync(_start_vllm, settings.sampler, settings.vllm)
+    return await to_thread.run_sync(build_sampler, settings.sampler)
 
 
 async def _connect_sampler(settings: SamplerSettings, metrics: Metrics) -> Sampler:
@@ -232,7 +238,12 @@ async def _connect_sampler(settings: SamplerSettings, metrics: Metrics) -> Sampl
         concurrency=settings.concurrency,
     )
     sampler = OpenAISampler(
-        endpoints, model=settings.model, api=settings.api, use_n=settings.use_n, logprobs=settings.logprobs
+        endpoints,
+        model=settings.model,
+        api=settings.api,
+        use_n=settings.use_n,
+        logprobs=settings.logprobs,
+        salt=_cache_salt(settings),
     )
     try:
         await sampler.probe()
@@ -252,6 +263,32 @@ def build_sampler(settings: SamplerSettings) -> Sampler:
         _hide_progress_bars()
         return LocalSampler.load(str(bundled_path("facts")), name="demur-facts", n_threads=settings.threads)
     return LocalSampler.load(settings.model, revision=settings.revision, n_threads=settings.threads)
+
+
+def _start_vllm(settings: SamplerSettings, engine: VLLMSettings) -> Sampler:
+    """The import is here because it brings torch."""
+    from demur.samplers.vllm import VLLMSampler
+
+    is_bundled = settings.model == BUNDLED
+    return VLLMSampler.load(
+        str(bundled_path("facts")) if is_bundled else settings.model,
+        name="demur-facts" if is_bundled else None,
+        revision=settings.revision,
+        max_model_len=engine.max_model_len,
+        arguments=engine.args,
+        salt=_cache_salt(settings),
+        on_death=_stop_serving,
+    )
+
+
+def _cache_salt(settings: SamplerSettings) -> CacheSalt:
+    secret = settings.cache_salt_secret
+    return CacheSalt(secret.get_secret_value() if secret else None)
+
+
+def _stop_serving() -> None:
+    """Whoever runs the service starts it again: what was accepted is finished first, as with any SIGTERM."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def build_entailment(settings: NLISettings, metrics: Metrics) -> EntailmentModel:

@@ -45,18 +45,20 @@ async def examine(settings: Settings) -> list[Finding]:
 
 def _packages(settings: Settings) -> Finding:
     """What a model in this process needs; models on a server need nothing but the base install."""
-    needed = {"torch", "transformers"} if settings.sampler.backend == "local" else set()
-    needed |= {"torch", "sentence_transformers"} if settings.nli.backend == "cross_encoder" else set()
+    packages = {"local": {"torch", "transformers"}, "vllm": {"vllm"}}
+    needed = packages.get(settings.sampler.backend, set())
+    needed = needed | ({"torch", "sentence_transformers"} if settings.nli.backend == "cross_encoder" else set())
     missing = sorted(name for name in needed if find_spec(name) is None)
     if missing:
-        return Finding("failed", "packages", f"missing {', '.join(missing)}: pip install 'demur[local]'")
+        extra = "vllm" if settings.sampler.backend == "vllm" else "local"
+        return Finding("failed", "packages", f"missing {', '.join(missing)}: pip install 'demur[{extra}]'")
     return Finding("ok", "packages", f"all there; {os.cpu_count()} CPU cores")
 
 
 async def _language_model(settings: Settings) -> list[Finding]:
     started = perf_counter()
     try:
-        sampler = await open_sampler(settings.sampler, Metrics())
+        sampler = await open_sampler(settings, Metrics())
         loaded = perf_counter()
         drawn = await draw(sampler, [Message("user", _QUESTION)], Sampling(n=5, max_tokens=16, seed=0), seconds=120)
         await sampler.aclose()

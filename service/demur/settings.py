@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     SecretStr,
     field_validator,
     model_validator,
@@ -169,8 +170,10 @@ class AuditSettings(_Group):
 class SamplerSettings(_Group):
     """Where answers come from."""
 
-    backend: Literal["local", "openai"] = Field(
-        "local", description="`local`: transformers in this process; `openai`: any OpenAI-compatible server."
+    backend: Literal["local", "vllm", "openai"] = Field(
+        "local",
+        description="`local`: transformers in this process; `vllm`: vLLM in this process; `openai`: any "
+        "OpenAI-compatible server.",
     )
     model: str = Field(BUNDLED, description="`bundled`, a Hugging Face name, a folder, or the server's name for it.")
     revision: str | None = Field(None, description="Revision of a Hugging Face model.")
@@ -192,11 +195,28 @@ class SamplerSettings(_Group):
         "auto", description="`openai`: what the server's logprobs are (auto: measure it); off: do not ask for them."
     )
 
+    cache_salt_secret: SecretStr | None = Field(
+        None,
+        description="Keeps the prefix caches of callers with different API keys apart on vLLM (default: made up at "
+        "every start); replicas before one server share it.",
+    )
+
     @model_validator(mode="after")
     def _server_is_named(self) -> Self:
         if self.backend == "openai" and (not self.base_urls or self.model == BUNDLED):
             raise ValueError("the backend openai needs DEMUR_SAMPLER__BASE_URLS and DEMUR_SAMPLER__MODEL")
         return self
+
+
+class VLLMSettings(_Group):
+    """vLLM in this process."""
+
+    args: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Fields of vLLM's AsyncEngineArgs as JSON, such as "
+        '`{"gpu_memory_utilization": 0.8, "tensor_parallel_size": 2}`.',
+    )
+    max_model_len: Positive = Field(4096, description="Tokens of prompt and answer; less where the model reads less.")
 
 
 class NLISettings(_Group):
@@ -286,6 +306,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     audit: AuditSettings = AuditSettings()
     sampler: SamplerSettings = SamplerSettings()
+    vllm: VLLMSettings = VLLMSettings()
     nli: NLISettings = NLISettings()
     clustering: ClusteringSettings = ClusteringSettings()
     calibration: CalibrationSettings = CalibrationSettings()

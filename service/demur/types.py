@@ -82,7 +82,10 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How answers are drawn: one greedy (T=0) answer, and `n` at `temperature`."""
+    """How answers are drawn: one greedy (T=0) answer, and `n` at `temperature`.
+
+    Requests of different `cache_scope` share nothing in the language model's prefix cache.
+    """
 
     n: int = 10
     temperature: float = 1.0
@@ -90,6 +93,7 @@ class Sampling:
     max_tokens: int = 256
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    cache_scope: str | None = None
 
     @property
     def is_unmodified(self) -> bool:

@@ -180,7 +180,7 @@ class AnswerRequest(_Wire):
         return Question(
             messages=self._conversation(),
             context=tuple(Passage(p.text, p.id, p.title, p.score) for p in self.context),
-            sampling=self._sampling(defaults, quality),
+            sampling=self._sampling(defaults, quality, tenant),
             policy=Policy() if self.policy == "default" else self.policy.to_domain(),
             retrieval=Retrieval(**self.retrieval.model_dump()),
             answer_strategy=self.answer_strategy,
@@ -214,7 +214,7 @@ class AnswerRequest(_Wire):
             return (Message("user", self.prompt),)
         return tuple(Message(m.role, m.content) for m in self.messages or [])
 
-    def _sampling(self, defaults: DefaultsSettings, quality: Quality) -> Sampling:
+    def _sampling(self, defaults: DefaultsSettings, quality: Quality, tenant: str) -> Sampling:
         asked = self.sampling
         return Sampling(
             n=asked.n or min(SAMPLES[quality], defaults.max_samples),
@@ -223,6 +223,7 @@ class AnswerRequest(_Wire):
             max_tokens=asked.max_tokens or min(DEFAULT_MAX_TOKENS, defaults.max_tokens),
             stop=tuple(asked.stop),
             seed=asked.seed,
+            cache_scope=None if tenant == ANONYMOUS else tenant,
         )
 
 

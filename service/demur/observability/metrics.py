@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Iterator
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.registry import Collector
 
 _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 _PHASE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -24,6 +27,10 @@ class Metrics:
         self._add_store()
         self._add_cache()
         self._add_load()
+
+    def include_engine(self) -> None:
+        """Show the metrics of vLLM's engine, too, which it keeps on the registry of the whole process."""
+        self.registry.register(_EngineMetrics())
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -127,3 +134,8 @@ class Metrics:
         self.ready = self._gauge("demur_ready", "1 when the service takes requests.")
         self.build_info = self._gauge("demur_build_info", "Version.", "version")
         self.model_info = self._gauge("demur_model_info", "Models in use.", "role", "model")
+
+
+class _EngineMetrics(Collector):
+    def collect(self) -> Iterator[Metric]:
+        return (metric for metric in REGISTRY.collect() if metric.name.startswith("vllm:"))
