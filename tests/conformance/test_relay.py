@@ -153,6 +153,17 @@ async def test_one_that_may_end_too_late_is_not_waited_for(server: RedisServer) 
         oracle.gate.set()
 
 
+async def test_a_holder_that_breaks_its_word_is_not_waited_for(server: RedisServer) -> None:
+    """It should have ended long ago, and holds its lease for another hour: the caller's second is all it gets."""
+    lock = Names("demur").lock(question_digest(question(), "models"))
+    server.client.set(lock, b"0123456789abcdef@0.000;", px=3_600_000)
+    oracle, got = ready(), Got()
+    async with replicas(1, server.url) as [one]:
+        await _ask(one, question(timeout_seconds=1.0), oracle, got)
+        assert one.flights("alone") == 1
+    assert oracle.asked[0].timeout_seconds == 0.1
+
+
 async def test_what_garbage_the_lock_holds_does_not_matter(server: RedisServer) -> None:
     """Nobody can say when that ends: work alone."""
     server.client.set(Names("demur").lock(question_digest(question(), "models")), b"\xff\x00", px=60_000)
