@@ -187,7 +187,7 @@ async def test_who_asks_meanwhile_shares(replica: Replica) -> None:
     async with anyio.create_task_group() as tasks:
         for on_abstain in ("annotate", "omit", "omit", "replace", "omit"):
             tasks.start_soon(ask, on_abstain)
-        await until(lambda: len(oracle.asked) > 0)
+        await until(lambda: replica.looked_up("miss") == 5)
         oracle.gate.set()
     assert sorted(status for _, status, _ in got) == ["miss", *["shared"] * 4]
     assert {answer_id for answer_id, _, _ in got} == {"ans_1"}

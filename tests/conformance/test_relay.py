@@ -107,9 +107,9 @@ async def test_a_failure_of_the_one_lets_the_other_try(server: RedisServer) -> N
 
 
 async def test_one_that_leaves_hands_the_work_on(server: RedisServer) -> None:
-    """Its asker hangs up: the lease is let go at once, not after its 30 s."""
+    """Its asker hangs up: the lease is let go at once, not after its hour."""
     oracle, got = Oracle(), Got()
-    async with replicas(2, server.url) as both, anyio.create_task_group() as tasks:
+    async with replicas(2, server.url, lock_ttl_s=3600) as both, anyio.create_task_group() as tasks:
         async with anyio.create_task_group() as first:
             first.start_soon(_ask, both[0], question(), oracle, got)
             await until(lambda: len(oracle.asked) == 1)
@@ -151,6 +151,17 @@ async def test_one_that_may_end_too_late_is_not_waited_for(server: RedisServer) 
         await _ask(both[1], question(timeout_seconds=2.0), ready(), got)
         assert (got[0][1:], both[1].flights("alone")) == (("miss", 3600), 1)
         oracle.gate.set()
+
+
+async def test_a_holder_that_breaks_its_word_is_not_waited_for(server: RedisServer) -> None:
+    """It should have ended long ago, and holds its lease for another hour: the caller's second is all it gets."""
+    lock = Names("demur").lock(question_digest(question(), "models"))
+    server.client.set(lock, b"0123456789abcdef@0.000;", px=3_600_000)
+    oracle, got = ready(), Got()
+    async with replicas(1, server.url) as [one]:
+        await _ask(one, question(timeout_seconds=1.0), oracle, got)
+        assert one.flights("alone") == 1
+    assert oracle.asked[0].timeout_seconds == 0.1
 
 
 async def test_what_garbage_the_lock_holds_does_not_matter(server: RedisServer) -> None:

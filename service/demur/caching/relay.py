@@ -105,7 +105,7 @@ class Relay:
                 if lease is not None:
                     return await self._led(asked, fresh, lease, token)
             watched = holder or watched
-            if holder is not None and _ends_at(holder) > _now() + asked.seconds_left + _CLOCK_SKEW_SECONDS:
+            if holder is not None and not _ends_in_time(holder, asked):
                 raise _Alone
             await anyio.sleep(pause)
             pause = min(1.5 * pause, _LAST_PAUSE_SECONDS)
@@ -220,6 +220,11 @@ def _in_time(asked: Asked) -> Question:
 def _token(seconds_left: float) -> bytes:
     """Names a holder, and says when it ends at the latest."""
     return f"{secrets.token_hex(8)}@{_now() + seconds_left:.3f};".encode()
+
+
+def _ends_in_time(token: bytes, asked: Asked) -> bool:
+    """Whether waiting for the holder leaves the caller with an answer; one that breaks its word is not waited for."""
+    return asked.seconds_left > 0 and _ends_at(token) <= _now() + asked.seconds_left + _CLOCK_SKEW_SECONDS
 
 
 def _ends_at(token: bytes) -> float:
