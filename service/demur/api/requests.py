@@ -124,7 +124,9 @@ class AnswerRequest(_Wire):
     metadata: dict[
         Annotated[str, StringConstraints(min_length=1, max_length=64)],
         Annotated[str, StringConstraints(max_length=512)],
-    ] = Field(default={}, max_length=16, description="Echoed.")
+    ] = Field(default={}, max_length=16, description="Echoed, and kept with the record.")
+
+    user: ShortText | None = Field(None, description="Who asks, in your words; kept as a hash with the record.")
 
     @field_validator("prompt")
     @classmethod
@@ -163,6 +165,7 @@ class AnswerRequest(_Wire):
             strict=self.strict,
             quality=quality,
             metadata=self.metadata,
+            user=self.user,
         )
 
     def _within(self, defaults: DefaultsSettings) -> None:
