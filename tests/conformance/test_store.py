@@ -26,7 +26,7 @@ Listing = Callable[..., Awaitable[Page[T]]]
 
 @pytest.fixture(scope="module", params=["sqlite", "redis", "cluster", "sentinel"])
 def location(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | Path]:
-    """A SQLite file's folder, or the URL of a running Redis. TLS is another way to the same server: test_store_faults."""
+    """A SQLite file's folder, or the URL of a running Redis (over TLS: test_store_faults)."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "sqlite":
         yield folder
