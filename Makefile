@@ -50,7 +50,7 @@ ask: $(STAMP) ## Ask QUESTION without a service
 	$(BIN)/demur ask "$(QUESTION)"
 
 # What the tests run that pip does not bring: command, a slash, its Debian package.
-PROGRAMS := redis-server/redis-server promtool/prometheus chromium/chromium strace/strace
+PROGRAMS := redis-server/redis-server promtool/prometheus chromium/chromium strace/strace openssl/openssl
 
 system-packages: ## Bring the programs that the tests run: on Debian, as root
 	@missing=$$(for each in $(PROGRAMS); do command -v $${each%/*} >/dev/null || echo $${each#*/}; done | sort -u | tr '\n' ' '); \

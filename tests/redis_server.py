@@ -1,4 +1,4 @@
-"""Real Redis servers on loopback, each with a folder of its own: alone, as a cluster, watched by a sentinel."""
+"""Real Redis servers on loopback, each with its own folder: alone, over TLS, as a cluster, watched by a sentinel."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class RedisServer:
         self._folder = folder
         self._options = list(options)
         self._popen: subprocess.Popen[bytes] | None = None
+        self.certificate: Path | None = None  # with one it speaks TLS
 
     @property
     def url(self) -> str:
@@ -43,7 +44,18 @@ class RedisServer:
     def start(self, options: Sequence[str] | None = None, *, is_answering: bool = True) -> None:
         """With `is_answering` wait until it takes commands; `options` replace those it had."""
         self._options = self._options if options is None else list(options)
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        port = "--tls-port" if self.certificate else "--port"
+        command = [
+            "redis-server",
+            "--port",
+            "0",
+            port,
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self._folder),
+        ]
         with (self._folder / "log").open("ab") as log:
             self._popen = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
         if is_answering:
@@ -54,7 +66,15 @@ class RedisServer:
             until(lambda: _answers(client), "redis-server to answer")
 
     def client(self) -> redis.Redis:
-        return redis.Redis(port=self.port, socket_timeout=START_SECONDS, protocol=3)
+        authority = str(self.certificate) if self.certificate else None
+        return redis.Redis(
+            port=self.port,
+            socket_timeout=START_SECONDS,
+            protocol=3,
+            ssl=self.certificate is not None,
+            ssl_ca_certs=authority,
+            ssl_check_hostname=False,
+        )
 
     def kill(self) -> None:
         """As by `kill -9`."""
@@ -100,6 +120,24 @@ def redis_alone(folder: Path) -> Iterator[Reachable]:
 
 
 @contextmanager
+def redis_over_tls(folder: Path) -> Iterator[Reachable]:
+    """With a certificate of its own, which the URL names as the authority."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=redis"]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(made, check=True, capture_output=True)
+    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate)]
+    server = RedisServer(folder, [*DURABLE, *files, "--tls-auth-clients", "no"])
+    server.certificate = certificate
+    server.start()
+    try:
+        yield Reachable(f"rediss://127.0.0.1:{server.port}/0?ssl_ca_certs={certificate}", server)
+    finally:
+        server.kill()
+
+
+@contextmanager
 def redis_cluster(folder: Path) -> Iterator[Reachable]:
     """A cluster of one node, which has all slots."""
     with redis_server(folder, [*DURABLE, "--cluster-enabled", "yes"]) as server:
@@ -127,7 +165,7 @@ def redis_sentinel(folder: Path) -> Iterator[Reachable]:
             log.close()
 
 
-FORMS = {"redis": redis_alone, "cluster": redis_cluster, "sentinel": redis_sentinel}
+FORMS = {"redis": redis_alone, "tls": redis_over_tls, "cluster": redis_cluster, "sentinel": redis_sentinel}
 
 
 def free_port() -> int:

@@ -24,9 +24,9 @@ T = TypeVar("T")
 Listing = Callable[..., Awaitable[Page[T]]]
 
 
-@pytest.fixture(scope="module", params=["sqlite", *FORMS])
+@pytest.fixture(scope="module", params=["sqlite", "redis", "cluster", "sentinel"])
 def location(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | Path]:
-    """A SQLite file's folder, or the URL of a running Redis."""
+    """A SQLite file's folder, or the URL of a running Redis (over TLS: test_store_faults)."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "sqlite":
         yield folder

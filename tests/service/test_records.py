@@ -91,6 +91,17 @@ def test_without_being_asked_no_word_reaches_the_store(tmp_path: Path) -> None:
     assert b"secret" not in kept
 
 
+def test_a_user_is_kept_as_a_hash_only(tmp_path: Path) -> None:
+    """Their name is in no file, and no response."""
+    with serving(script, settings=_settings(f"sqlite:///{tmp_path}")) as service:
+        answer = _answer(service, user="zoe@example.org")
+        shown = service.client.get(f"/v1/answers/{answer['id']}").text
+        kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert "zoe" not in shown
+    assert b"zoe" not in kept
+    assert b'"user":"' in kept
+
+
 def test_a_deleted_answer_is_gone(service: Service) -> None:
     """204, then 404 for reading, deleting and labelling."""
     path = f"/v1/answers/{_answer(service)['id']}"

@@ -150,8 +150,8 @@ class AnswerRequest(_Wire):
     metadata: dict[
         Annotated[str, StringConstraints(min_length=1, max_length=64)],
         Annotated[str, StringConstraints(max_length=512)],
-    ] = Field(default={}, max_length=16, description="Echoed.")
-    user: ShortText | None = Field(None, description="Your user's name for themselves; only a hash of it is kept.")
+    ] = Field(default={}, max_length=16, description="Echoed, and kept with the record.")
+    user: ShortText | None = Field(None, description="Who asks, in your words; only a hash of it is kept.")
 
     @field_validator("prompt")
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -116,7 +115,7 @@ class AnswerRecord:
             degraded=answer.degraded,
             profile=dict(profile),
             metadata=dict(question.metadata),
-            user=_hashed(question.tenant, question.user),
+            user=question.user,
             is_audit=is_audit,
             text=_text(answer) if has_text else None,
         )
@@ -132,11 +131,6 @@ def _chosen_cluster(answer: Answer) -> int | None:
 def _finite_logprob(sample: Sample) -> float | None:
     logprob = sample.sequence_logprob
     return logprob if logprob is not None and math.isfinite(logprob) else None
-
-
-def _hashed(tenant: str, user: str | None) -> str | None:
-    """Different for each tenant, so that records of two tenants cannot be joined by it."""
-    return None if user is None else hashlib.sha256(f"{tenant}\0{user}".encode()).hexdigest()[:32]
 
 
 def _text(answer: Answer) -> KeptText:

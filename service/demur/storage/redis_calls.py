@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 Command = tuple[str | bytes | int, ...]
 
-_MAX_CONNECTIONS = 50
+_MAX_CONNECTIONS = 16  # each new one over TLS costs tens of milliseconds on the event loop
 _PROMISE_SECONDS = 5.0
 _HOLDS = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 
