@@ -25,10 +25,11 @@ from rich.table import Table
 from benchmarks.results import save
 from demur.app import build_entailment
 from demur.clustering import Clusterer
+from demur.engine.speculation import Speculation
 from demur.entailment.pair_memo import PairMemo, PairTally
 from demur.observability.metrics import Metrics
 from demur.settings import Settings
-from demur.types import Pair, Verdict
+from demur.types import Pair, Sample, Verdict
 
 SETS = ("triviaqa_3models", "sciq_3models", "math_3models", "defan_n20")
 
@@ -85,16 +86,25 @@ async def count(memo: PairMemo, recorded: Recorded) -> Counts:
     without, ahead = Passes(memo), Passes(memo)
     plain, tally = PairTally(PairMemo(without, Metrics())), PairTally(PairMemo(ahead, Metrics()))
     expected = await _meanings(plain, Clusterer(plain), recorded)
-    clusterer, n_seen = Clusterer(tally), range(1, len(recorded.answers))
-    for n in n_seen:
-        while pairs := clusterer.open_pairs(recorded.answers[:n], recorded.greedy, recorded.question, tally.known):
-            await tally.label_ahead(pairs)
+    clusterer = Clusterer(tally)
+    await _look_ahead(tally, clusterer, recorded)
     n_ahead, n_passes = len(tally.known), ahead.n
     found = await _meanings(tally, clusterer, recorded)
     n_after = tally.n_model + tally.n_speculative - n_ahead
     return Counts(
         plain.n_model, tally.n_model, tally.n_speculative, n_after, without.n, ahead.n - n_passes, found == expected
     )
+
+
+async def _look_ahead(tally: PairTally, clusterer: Clusterer, recorded: Recorded) -> None:
+    """All samples but the last, the greedy answer first, as the service follows them."""
+    speculation = Speculation(clusterer, tally, recorded.question, len(recorded.answers))
+    if recorded.greedy is not None:
+        speculation.hear(Sample(recorded.greedy, is_greedy=True))
+    for answer in recorded.answers[:-1]:
+        speculation.hear(Sample(answer))
+        while pairs := speculation.open_pairs():
+            await tally.label_ahead(pairs)
 
 
 async def _meanings(tally: PairTally, clusterer: Clusterer, recorded: Recorded) -> tuple[object, ...]:

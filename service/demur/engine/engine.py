@@ -145,7 +145,7 @@ class Engine:
         judge = Judge(self._memo, self._clustering, question.tenant, overlaps=self._overlaps)
         async with self._admission.place(question.timeout_seconds, question.tenant):
             admitted = perf_counter()
-            async with judge.looking_ahead(question.text):
+            async with judge.looking_ahead(question.text, n_samples=question.sampling.n):
                 drawn = await self._draw(question, judge, clock)
                 generated = perf_counter()
                 evidence = await _judged(question, drawn, judge, clock)

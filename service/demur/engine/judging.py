@@ -73,12 +73,12 @@ class Judge:
         return self._has_partial_grounds or (self._tally is not None and self._tally.n_truncated > 0)
 
     @asynccontextmanager
-    async def looking_ahead(self, question: str) -> AsyncIterator[None]:
+    async def looking_ahead(self, question: str, *, n_samples: int) -> AsyncIterator[None]:
         """Where this judge `overlaps`, it judges the samples that it hears of inside the block, and stops with it."""
         if not self._overlaps or self._tally is None or self._clusterer is None:
             yield
             return
-        self._speculation = Speculation(self._clusterer, self._tally, question)
+        self._speculation = Speculation(self._clusterer, self._tally, question, n_samples)
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._speculation.run)

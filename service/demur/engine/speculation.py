@@ -23,10 +23,11 @@ class Speculation:
     asked ahead is what that clustering would ask if no further sample came, so little is asked in vain.
     """
 
-    def __init__(self, clusterer: Clusterer, tally: PairTally, question: str) -> None:
+    def __init__(self, clusterer: Clusterer, tally: PairTally, question: str, n_samples: int) -> None:
         self._clusterer = clusterer
         self._tally = tally
         self._question = question
+        self._n_samples = n_samples
         self._answers: list[str] = []
         self._greedy: str | None = None
         self._news = anyio.Event()
@@ -57,17 +58,20 @@ class Speculation:
 
     async def _step(self) -> None:
         await self._tally.calm()
-        pairs = self._open_pairs()[:_MAX_PAIRS]
+        pairs = self.open_pairs()
         if pairs:
             await self._ask(pairs)
         else:
             self._news = anyio.Event()
             await self._news.wait()
 
-    def _open_pairs(self) -> list[Pair]:
+    def open_pairs(self) -> list[Pair]:
+        """The next to ask; [] where nothing is left to ask about what has landed, and at the end."""
         if self._is_over:
             return []
-        return self._clusterer.open_pairs(self._answers, self._greedy, self._question, self._tally.known)
+        # Early on, the greedy answer may still turn out to be a sample's own words, and its heads are not yet settled.
+        greedy = self._greedy if 2 * len(self._answers) >= self._n_samples else None
+        return self._clusterer.open_pairs(self._answers, greedy, self._question, self._tally.known)[:_MAX_PAIRS]
 
     async def _ask(self, pairs: list[Pair]) -> None:
         self._asking_since = perf_counter()

@@ -55,7 +55,7 @@ async def test_one_batch_is_under_way_at_a_time_and_follows_what_landed_meanwhil
     gate = anyio.Event()
     model = Table(gate)
     judge = _judge(model)
-    async with judge.looking_ahead("q"):
+    async with judge.looking_ahead("q", n_samples=4):
         _hear(judge, "a", "b")
         await anyio.wait_all_tasks_blocked()
         _hear(judge, "c", "d")
@@ -75,7 +75,7 @@ async def test_a_batch_asked_ahead_is_small() -> None:
     model = Table()
     judge = _judge(model)
     words = [chr(ord("a") + i) * 3 for i in range(20)]
-    async with judge.looking_ahead("q"):
+    async with judge.looking_ahead("q", n_samples=4):
         _hear(judge, *words)
         await anyio.wait_all_tasks_blocked()
     assert [len(call) for call in model.calls[:2]] == [16, 3]
@@ -86,7 +86,7 @@ async def test_nothing_is_asked_ahead_once_all_have_landed() -> None:
     """Samples that land at once are left to the clustering."""
     model = Table()
     judge = _judge(model)
-    async with judge.looking_ahead("q"):
+    async with judge.looking_ahead("q", n_samples=4):
         _hear(judge, "a", "b", "c")
         await judge.meanings("q", _draw("a", "b", "c"), seconds=30)
         await anyio.wait_all_tasks_blocked()
@@ -95,12 +95,15 @@ async def test_nothing_is_asked_ahead_once_all_have_landed() -> None:
 
 
 async def test_the_greedy_answer_is_placed_ahead() -> None:
-    """It usually lands early, and its place among the meanings so far is usually its place in the end."""
+    """Once half of the samples have landed: its place among their meanings is usually its place in the end."""
     model = Table()
     judge = _judge(model)
-    async with judge.looking_ahead("q"):
+    async with judge.looking_ahead("q", n_samples=4):
         judge.hear(Sample("g", is_greedy=True))
-        _hear(judge, "a", "b")
+        _hear(judge, "a")
+        await anyio.wait_all_tasks_blocked()
+        assert model.calls == []
+        _hear(judge, "b")
         await anyio.wait_all_tasks_blocked()
         assert model.calls == [[("a", "b")], [("g", "a"), ("g", "b")]]
 
@@ -109,7 +112,7 @@ async def test_without_overlap_nothing_is_asked_ahead() -> None:
     """And no time is hidden."""
     model = Table()
     judge = _judge(model, overlaps=False)
-    async with judge.looking_ahead("q"):
+    async with judge.looking_ahead("q", n_samples=4):
         _hear(judge, "a", "b")
         await anyio.wait_all_tasks_blocked()
     assert (model.calls, judge.hidden_seconds, judge.n_pairs_speculative) == ([], 0, 0)
@@ -121,7 +124,7 @@ async def test_no_task_is_left_behind() -> None:
     failing, leaving = _judge(Table(anyio.Event())), _judge(Table(anyio.Event()))
 
     async def fail() -> None:
-        async with failing.looking_ahead("q"):
+        async with failing.looking_ahead("q", n_samples=4):
             _hear(failing, "a", "b")
             await anyio.wait_all_tasks_blocked()
             raise BackendError("gone")
@@ -129,7 +132,7 @@ async def test_no_task_is_left_behind() -> None:
     with pytest.raises(BackendError, match="gone"):
         await fail()
     with anyio.CancelScope() as scope:
-        async with leaving.looking_ahead("q"):
+        async with leaving.looking_ahead("q", n_samples=4):
             _hear(leaving, "a", "b")
             await anyio.wait_all_tasks_blocked()
             scope.cancel()
@@ -141,7 +144,7 @@ async def test_hidden_time_ends_with_the_last_sample() -> None:
     """A batch that outlasts the draw is hidden as far as the draw went: it cannot grow afterwards."""
     gate = anyio.Event()
     judge = _judge(Table(gate))
-    async with judge.looking_ahead("q"):
+    async with judge.looking_ahead("q", n_samples=4):
         _hear(judge, "a", "b")
         await anyio.wait_all_tasks_blocked()
         assert judge.hidden_seconds == 0, "counted when it ends"
