@@ -117,6 +117,7 @@ async def _judge_one(engine: Engine, row: DatasetRow, stage: Stage, question: Qu
         id=row.id,
         stage=stage,
         answer=answer.text,
+        grader=grader.name,
         is_correct=await _is_correct(row, stage, question, answer, grader),
         is_refusal=gives_no_answer(answer.chosen),
         is_voided=is_void(answer.degraded, answer.nli_model),
