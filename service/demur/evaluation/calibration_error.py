@@ -45,8 +45,12 @@ def expected_calibration_error(probabilities: ArrayLike, is_correct: Labels, *, 
     Biased upwards: a perfect model shows about .1 with ten bins at n = 100 (Guo et al. 2017).
     """
     p, y = _checked(probabilities, is_correct)
-    bins = np.clip(np.ceil(p * n_bins - _EDGE).astype(int) - 1, 0, n_bins - 1)
-    return _binned_error(p, y, bins, n_bins)
+    return _binned_error(p, y, bin_places(p, n_bins), n_bins)
+
+
+def bin_places(probabilities: FloatArray, n_bins: int) -> NDArray[np.int64]:
+    """The bin of each probability, from 0, by the rule of `expected_calibration_error`."""
+    return np.clip(np.ceil(probabilities * n_bins - _EDGE).astype(np.int64) - 1, 0, n_bins - 1)
 
 
 def equal_mass_calibration_error(probabilities: ArrayLike, is_correct: Labels, *, n_bins: int = 10) -> float:
