@@ -16,7 +16,8 @@ TRAIN  := $(VENV)/.installed-train
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve ask system-packages test test-full check audit format bench bench-guarantee train train-report clean
+.PHONY: help install serve ask system-packages test test-full check audit format bench bench-guarantee train train-report \
+        profile clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +90,11 @@ train: $(TRAIN) ## Train the two bundled models again (an hour or more each)
 	@test -d $(DATA)/nli || { echo "set DATA to the folder with the training sets (training/README.md)"; exit 1; }
 	$(BIN)/python -m training.facts_model.train
 	$(BIN)/python -m training.nli_model.train --data $(DATA)
+
+profile: $(TRAIN) ## Fit the bundled model's calibration profile, for both stages (half an hour)
+	$(BIN)/python -m training.facts_model.questions training/runs/facts-v1.jsonl
+	$(BIN)/demur calibrate training/runs/facts-v1.jsonl --max-risk 0.1 --delta 0.1 --retrieval-id facts-v1 \
+	  --out training/runs/facts-v1.profile.json
 
 train-report: $(TRAIN) ## The bundled models' figures on held-out data
 	$(BIN)/python -m training.facts_model.report

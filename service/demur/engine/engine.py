@@ -35,8 +35,8 @@ MIN_PARTIAL_SAMPLES = 2
 _NLI_SHARE = 0.2
 _NLI_RESERVE_SECONDS = 2.0
 
-# `calibrated` says the first, and the caller chose the second: no reasons to refuse a strict caller.
-_ACCEPTED_BY_STRICT = {Degradation.UNCALIBRATED, Degradation.MODIFIED_SAMPLING}
+# The caller chose it: no reason to refuse a strict one.
+_ACCEPTED_BY_STRICT = {Degradation.MODIFIED_SAMPLING}
 
 # What the next try may not meet; all else would be the same again.
 _PASSING = {Degradation.DEADLINE, Degradation.NLI_UNAVAILABLE, Degradation.PARTIAL_SAMPLES}

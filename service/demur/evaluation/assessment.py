@@ -16,6 +16,7 @@ from demur.calibration.selection import select
 from demur.errors import DatasetUnreadable, NotCalibratable
 from demur.evaluation.bootstrap import Interval, bootstrap_interval
 from demur.evaluation.calibration_error import (
+    bin_places,
     brier_score,
     calibration_gap,
     expected_calibration_error,
@@ -216,7 +217,7 @@ def _probability(name: str, p: FloatArray, labels: NDArray[np.bool_]) -> Probabi
 
 
 def _bins(p: FloatArray, labels: NDArray[np.bool_]) -> tuple[Bin, ...]:
-    places = np.clip(np.ceil(p * N_BINS - 1e-12).astype(int) - 1, 0, N_BINS - 1)
+    places = bin_places(p, N_BINS)
     return tuple(
         Bin(k / N_BINS, (k + 1) / N_BINS, int(here.sum()), float(p[here].mean()), float(labels[here].mean()))
         for k in range(N_BINS)

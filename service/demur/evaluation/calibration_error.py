@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +12,6 @@ Labels = Sequence[bool] | NDArray[np.bool_]
 
 _EDGE = 1e-12  # a number that should lie on an edge may come out a hair above it
 _LOG_MIN = 1e-15
-_N_GRID = 1001
 _N_WAVES = 2048  # at the narrowest kernel, what is left out is below 1e-8
 _BISECTIONS = 10
 
@@ -47,8 +45,12 @@ def expected_calibration_error(probabilities: ArrayLike, is_correct: Labels, *, 
     Biased upwards: a perfect model shows about .1 with ten bins at n = 100 (Guo et al. 2017).
     """
     p, y = _checked(probabilities, is_correct)
-    bins = np.clip(np.ceil(p * n_bins - _EDGE).astype(int) - 1, 0, n_bins - 1)
-    return _binned_error(p, y, bins, n_bins)
+    return _binned_error(p, y, bin_places(p, n_bins), n_bins)
+
+
+def bin_places(probabilities: FloatArray, n_bins: int) -> NDArray[np.int64]:
+    """The bin of each probability, from 0, by the rule of `expected_calibration_error`."""
+    return np.clip(np.ceil(probabilities * n_bins - _EDGE).astype(np.int64) - 1, 0, n_bins - 1)
 
 
 def equal_mass_calibration_error(probabilities: ArrayLike, is_correct: Labels, *, n_bins: int = 10) -> float:
@@ -68,14 +70,8 @@ def smooth_calibration_error(probabilities: ArrayLike, is_correct: Labels) -> fl
     1; the width taken is the least of ten bisections at which smECE_s <= s.
     """
     p, y = _checked(probabilities, is_correct)
-    waves = _cosine_series(p, p - y)
-    low, high = 0.0, 1.0
-    if _smoothed_error(waves, high) > high:
-        return _smoothed_error(waves, high)
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if middle < _smoothed_error(waves, middle) else (low, middle)
-    return _smoothed_error(waves, high)
+    distinct, places = np.unique(p, return_inverse=True)
+    return _self_widthed(_cosine_series(distinct, np.bincount(places, weights=p - y) / len(p)))
 
 
 def perfect_model_error(
@@ -84,7 +80,14 @@ def perfect_model_error(
     """The quantile of smECE in worlds where these probabilities are exactly right: what chance alone makes of them."""
     p = np.asarray(probabilities, dtype=np.float64)
     random = np.random.default_rng(seed)
-    errors = [smooth_calibration_error(p, random.random(len(p)) < p) for _ in range(n_worlds)]
+    distinct, places = np.unique(
+        np.round(p, 3), return_inverse=True
+    )  # a coarser place bounds the work, and changes little
+    waves = _waves(distinct)
+    errors = []
+    for _ in range(n_worlds):
+        residuals = np.bincount(places, weights=p - (random.random(len(p)) < p)) / len(p)
+        errors.append(_self_widthed(residuals @ waves))
     return float(np.quantile(errors, quantile))
 
 
@@ -101,26 +104,30 @@ def _binned_error(p: FloatArray, y: FloatArray, bins: NDArray[np.int64], n_bins:
     return float(np.sum(np.abs(np.bincount(bins, weights=p - y, minlength=n_bins))) / len(p))
 
 
+def _waves(places: FloatArray) -> FloatArray:
+    return np.asarray(np.cos(np.pi * np.outer(places, np.arange(_N_WAVES))))
+
+
 def _cosine_series(places: FloatArray, residuals: FloatArray) -> FloatArray:
-    """mean r cos(pi k x) for each k: a Gaussian reflected at both ends only damps these, by exp(-(pi k s)^2 / 2)."""
-    distinct, at = np.unique(places, return_inverse=True)
-    weights = np.bincount(at, weights=residuals) / len(places)
-    frequencies = np.arange(_N_WAVES)
+    """sum r cos(pi k x) for each k: a Gaussian reflected at both ends only damps these, by exp(-(pi k s)^2 / 2)."""
     series = np.zeros(_N_WAVES)
-    for some in np.array_split(np.arange(len(distinct)), max(1, len(distinct) // 500)):  # bounds the memory
-        series += weights[some] @ np.cos(np.pi * np.outer(distinct[some], frequencies))
+    for some in np.array_split(np.arange(len(places)), len(places) // 500 + 1):  # bounds the memory
+        series += residuals[some] @ _waves(places[some])
     return series
 
 
+def _self_widthed(series: FloatArray) -> float:
+    low, high = 0.0, 1.0
+    if _smoothed_error(series, high) > high:
+        return _smoothed_error(series, high)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if middle < _smoothed_error(series, middle) else (low, middle)
+    return _smoothed_error(series, high)
+
+
 def _smoothed_error(series: FloatArray, width: float) -> float:
-    frequencies = np.arange(min(_N_WAVES, int(3 / width) + 2))
-    damped = series[: len(frequencies)] * np.exp(-((np.pi * frequencies * width) ** 2) / 2)
-    damped[1:] *= 2
-    smoothed = np.abs(_grid_waves()[:, : len(frequencies)] @ damped)
-    return float(np.sum((smoothed[1:] + smoothed[:-1]) / 2) / (_N_GRID - 1))
-
-
-@lru_cache(maxsize=1)
-def _grid_waves() -> FloatArray:
-    """cos(pi k t) on the grid: 16 MB, computed once."""
-    return np.asarray(np.cos(np.pi * np.outer(np.linspace(0, 1, _N_GRID), np.arange(_N_WAVES))))
+    """The integral of |sum of the damped waves|, by trapezoids over as many points as there are waves."""
+    damped = series * np.exp(-((np.pi * np.arange(_N_WAVES) * width) ** 2) / 2)
+    smoothed = np.abs(np.fft.irfft(np.append(damped, 0.0) * 2 * _N_WAVES, n=2 * _N_WAVES)[: _N_WAVES + 1])
+    return float(np.sum((smoothed[1:] + smoothed[:-1]) / 2) / _N_WAVES)

@@ -39,7 +39,8 @@ class DatasetRow(_Row):
     """One question. `references`: answers that are right; `label`: whether `answer` is, where somebody judged it.
 
     `answer` and `samples` are what a model said to it, the T=0 answer and at least two others: they are replayed in
-    place of asking. `context_answer` and `context_samples` are what it said with the passages of `context`.
+    place of asking. `context_answer` and `context_samples` are what it said with the passages of `context`. Without a
+    T=0 answer the representative of the samples is judged, and a profile fitted on such rows is for such models alone.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=256)]

@@ -41,7 +41,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class JudgedAnswer:
-    """One answer to the question `id`. `is_voided`: degraded, so that no profile would speak for it.
+    """One answer to the question `id`, as `grader` judged it. `is_voided`: too degraded for any profile to speak.
 
     `signals` are what maps read. `scores` grow with how sure the answer seems: entropies and the length in
     words carry a minus sign; `majority_share` is the share of the most frequent normalised text, no model asked.
@@ -52,6 +52,7 @@ class JudgedAnswer:
     id: str
     stage: Stage
     answer: str
+    grader: str
     is_correct: bool
     is_refusal: bool
     is_voided: bool

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import anyio
 import typer
@@ -22,7 +23,7 @@ from demur.errors import DatasetUnreadable, NotCalibratable
 from demur.evaluation.assessment import Assessment, assess
 from demur.evaluation.dataset import Dataset, read_dataset
 from demur.evaluation.fitting import Fitted, Target, fit_profile
-from demur.evaluation.judged import JudgedAnswer, read_judged, write_judged
+from demur.evaluation.judged import JudgedAnswer, Stage, read_judged, write_judged
 from demur.evaluation.report import Grid, Origin, as_html, as_json, as_markdown, grids
 from demur.offline.asking import Asking
 from demur.usage import fail, read_settings
@@ -76,8 +77,8 @@ def evaluate(
     material = _material(data, grader, judged, asking)
     if save:
         write_judged(material.answers, save)
-    stages = [stage for stage in ("closed_book", "with_context") if any(a.stage == stage for a in material.answers)]
-    assessments = [assess(material.answers, stage, seed=seed) for stage in stages]  # type: ignore[arg-type]
+    stages = [stage for stage in get_args(Stage) if any(answer.stage == stage for answer in material.answers)]
+    assessments = [assess(material.answers, stage, seed=seed) for stage in stages]
     for assessment in assessments:
         for grid in grids(assessment):
             _print(grid)
@@ -136,8 +137,9 @@ def _material(data: Path, grader: str, judged: bool, asking: Asking) -> Material
         answers = read_judged(data)
         if not answers:
             raise DatasetUnreadable(f"{data} has no answers")
-        key = answers[0].key
-        return Material(answers, Origin(data.stem, "", key.model, key.nli_model, "the file", 0, __version__))
+        first, sha256 = answers[0], hashlib.sha256(data.read_bytes()).hexdigest()
+        key = first.key
+        return Material(answers, Origin(data.stem, sha256, key.model, key.nli_model, first.grader, 0, __version__))
     from demur.offline.running import run  # loads the web stack and, behind it, the models
 
     dataset, settings = read_dataset(data), read_settings()

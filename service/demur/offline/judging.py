@@ -91,11 +91,11 @@ async def judge(
     """
     found: dict[int, JudgedAnswer] = {}
     judging = Judging()
-    limiter = anyio.CapacityLimiter(CONCURRENCY)
+    places = iter(range(len(asked)))
 
-    async def one(place: int) -> None:
-        (row, stage), question = asked[place], questions[place]
-        async with limiter:
+    async def work() -> None:
+        for place in places:  # shared: each worker takes the next one
+            (row, stage), question = asked[place], questions[place]
             try:
                 found[place] = await _judge_one(engine, row, stage, question, grader)
             except DemurError as error:
@@ -103,8 +103,8 @@ async def judge(
             on_done()
 
     async with anyio.create_task_group() as group:
-        for place in range(len(asked)):
-            group.start_soon(one, place)
+        for _ in range(CONCURRENCY):
+            group.start_soon(work)
     judging.answers = [found[place] for place in sorted(found)]
     return judging
 
@@ -117,6 +117,7 @@ async def _judge_one(engine: Engine, row: DatasetRow, stage: Stage, question: Qu
         id=row.id,
         stage=stage,
         answer=answer.text,
+        grader=grader.name,
         is_correct=await _is_correct(row, stage, question, answer, grader),
         is_refusal=gives_no_answer(answer.chosen),
         is_voided=is_void(answer.degraded, answer.nli_model),

@@ -23,6 +23,7 @@ def _one(i: int, stage: Stage, n_agreeing: int, skill: float, random: np.random.
         id=f"q{i}",
         stage=stage,
         answer="Paris",
+        grader="exact",
         is_correct=is_correct,
         is_refusal=False,
         is_voided=False,
