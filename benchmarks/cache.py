@@ -38,13 +38,13 @@ def measure(settings: Settings, questions: Sequence[str]) -> tuple[dict[str, flo
     times: dict[str, list[float]] = {}
     sampler = build_sampler(settings.sampler)
     for_first, for_second = (build_entailment(settings.nli, Metrics()) for _ in range(2))
-    with serving(sampler, for_first, settings) as url, httpx2.Client(base_url=url, timeout=60) as client:
+    with serving(sampler, for_first, settings) as service, httpx2.Client(base_url=service.url, timeout=60) as client:
         ask(client, "What is the capital of Spain?")  # the first request warms up the models
         for question in questions:
             for _ in range(2):
                 ms, reply = ask(client, question)
                 times.setdefault(reply["cache"]["status"], []).append(ms)
-    with serving(sampler, for_second, settings) as url, httpx2.Client(base_url=url, timeout=60) as client:
+    with serving(sampler, for_second, settings) as service, httpx2.Client(base_url=service.url, timeout=60) as client:
         judged = [ask(client, question, cache={"mode": "bypass"})[1]["nli"] for question in questions]
     pairs = {"asked": sum(j["pairs"] for j in judged), "shared": sum(j["pairs_cached"] for j in judged)}
     return {status: round(statistics.median(ms), 2) for status, ms in times.items()}, pairs

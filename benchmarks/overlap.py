@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.overhead import QUESTIONS, bare_seconds, serving
+from benchmarks.overhead import QUESTIONS, Service, bare_seconds, serving
 from benchmarks.results import save
 from benchmarks.scripted_latency import ANSWERS, MEDIAN_SECONDS, SIGMA, seven_b_sampler
 from demur.app import build_entailment, build_sampler
@@ -65,6 +65,7 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Measured:
     new_sampler: Callable[[], Sampler]
+    service: Service  # in whose loop the bare samples are drawn
     clients: dict[str, httpx2.Client]
 
 
@@ -87,7 +88,7 @@ def rows(measured: Measured, chunk: Sequence[tuple[str, int]], pool: ThreadPoolE
 
     def once(way: str, prompt: str, seed: int) -> Any:
         if way == "bare":
-            return bare_seconds(measured.new_sampler(), prompt, seed)
+            return bare_seconds(measured.service, measured.new_sampler(), prompt, seed)
         return ask(measured.clients[way], prompt, seed)
 
     ways = ["bare", *measured.clients]
@@ -102,13 +103,13 @@ def measure(new_sampler: Callable[[], Sampler], questions: Sequence[str], n_roun
     off, on = (Settings(nli=nli.model_copy(update={"overlap": way, "pair_memo": 1})) for way in ("off", "on"))
     plan = [(question, 1 + n_rounds * i + k) for k in range(n_rounds) for i, question in enumerate(questions)]
     with (
-        serving(new_sampler(), entailment, off) as url_off,
-        serving(new_sampler(), entailment, on) as url_on,
-        httpx2.Client(base_url=url_off, timeout=60) as client_off,
-        httpx2.Client(base_url=url_on, timeout=60) as client_on,
+        serving(new_sampler(), entailment, off) as service_off,
+        serving(new_sampler(), entailment, on) as service_on,
+        httpx2.Client(base_url=service_off.url, timeout=60) as client_off,
+        httpx2.Client(base_url=service_on.url, timeout=60) as client_on,
         ThreadPoolExecutor(concurrency) as pool,
     ):
-        measured = Measured(new_sampler, {"off": client_off, "on": client_on})
+        measured = Measured(new_sampler, service_off, {"off": client_off, "on": client_on})
         for question in questions[:3]:  # warm up
             rows(measured, [(question, 0)], pool)
         chunks = [plan[i : i + concurrency] for i in range(0, len(plan), concurrency)]
