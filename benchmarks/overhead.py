@@ -36,8 +36,7 @@ from typing import Any, Literal, TypeVar
 
 import httpx2
 import uvicorn
-from pydantic import SecretStr
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
