@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from shlex import quote
 from types import FrameType
 
 import httpx2
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import start_http_server
 from rich.console import Console
 from rich.text import Text
 
@@ -85,6 +88,25 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
+@contextmanager
+def _metrics_port(settings: Settings, app: FastAPI) -> Iterator[None]:
+    """Metrics for who reaches a port that the operator keeps to the network around; no key is asked for there."""
+    port = settings.observability.metrics_port
+    if port is None:
+        yield
+        return
+    try:
+        server, thread = start_http_server(port, settings.server.host, app.state.metrics.registry)
+    except OSError as error:
+        raise BackendError(f"cannot listen on {settings.server.host}:{port} for metrics") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 def run(settings: Settings, question: str | None, console: Console) -> None:
     """Serve until SIGTERM or Ctrl-C; returns when everything accepted is answered.
 
@@ -94,7 +116,8 @@ def run(settings: Settings, question: str | None, console: Console) -> None:
     app = create_app(settings)
     server = GreetingServer(configured(app, settings), app, question, console)
     try:
-        server.run()
+        with _metrics_port(settings, app):
+            server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not start
         failure: DemurError | None = getattr(app.state, "failure", None)
         raise failure or BackendError(f"cannot listen on {settings.server.host}:{settings.server.port}") from error

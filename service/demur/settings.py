@@ -292,6 +292,9 @@ class ObservabilitySettings(_Group):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level shown.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or for people.")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Serve /metrics on a port of its own as well, open to all who reach it."
+    )
 
 
 class Settings(BaseSettings):

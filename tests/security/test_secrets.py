@@ -9,6 +9,7 @@ import pytest
 
 from demur.access.keys import new_key
 from demur.settings import Settings
+from tests.redis_server import free_port
 from tests.service.running import serve_process
 from tests.service.scripted_process import scripted_process
 from tests.service.test_command_line import demur
@@ -131,9 +132,10 @@ _NO_MODELS = {
 
 
 def test_with_keys_it_may_listen_to_all(tmp_path: Path) -> None:
-    """As in the image. A broken key file keeps it from starting; a good one lets it."""
+    """As in the image. A broken key file keeps it from starting; a good one lets it. Metrics' own port asks no key."""
     keys = tmp_path / "keys"
     env = {**_NO_MODELS, "DEMUR_SERVER__HOST": "0.0.0.0", "DEMUR_AUTH__API_KEYS_FILE": str(keys)}
+    env["DEMUR_OBSERVABILITY__METRICS_PORT"] = str(free_port())
     keys.write_text("nonsense")
     done = demur("serve", "--port", "0", **env)
     assert done.returncode == 1
@@ -144,3 +146,4 @@ def test_with_keys_it_may_listen_to_all(tmp_path: Path) -> None:
         assert httpx2.get(f"{url}/livez").status_code == 200
         assert httpx2.get(f"{url}/metrics").status_code == 401
         assert httpx2.get(f"{url}/metrics", headers={"X-API-Key": SECRET}).status_code == 200
+        assert "demur_ready 1.0" in httpx2.get(f"http://127.0.0.1:{env['DEMUR_OBSERVABILITY__METRICS_PORT']}/").text
