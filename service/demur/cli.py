@@ -89,6 +89,9 @@ def ask(
     n: Annotated[int | None, typer.Option(help="Samples to draw.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same samples.")] = None,
     url: Annotated[str | None, typer.Option(help="Ask a running service instead of loading the models here.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="DEMUR_API_KEY", show_envvar=True, help="Key for the service at --url.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,
 ) -> None:
     """Ask a question and show what the model knows about its answer."""
@@ -103,7 +106,7 @@ def ask(
         request = AnswerRequest.model_validate(body)
     except ValidationError as error:
         fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
-    response = _ask_service(url, body) if url else anyio.run(_ask_here, request, read_settings())
+    response = _ask_service(url, body, api_key) if url else anyio.run(_ask_here, request, read_settings())
     console.print_json(response.model_dump_json()) if as_json else console.print(verdict(response))
 
 
@@ -118,11 +121,12 @@ async def _ask_here(request: AnswerRequest, settings: Settings) -> AnswerRespons
     return AnswerResponse.from_domain(answered, request.include, settings.defaults.abstain_text)
 
 
-def _ask_service(url: str, body: dict[str, Any]) -> AnswerResponse:
+def _ask_service(url: str, body: dict[str, Any], api_key: str | None) -> AnswerResponse:
     import httpx2
 
     try:
-        reply = httpx2.post(f"{url.rstrip('/')}/v1/answer", json=body, timeout=120)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        reply = httpx2.post(f"{url.rstrip('/')}/v1/answer", json=body, headers=headers, timeout=120)
     except httpx2.HTTPError as error:
         fail(f"cannot reach {url}: {error}")
     if reply.status_code != 200:

@@ -8,9 +8,10 @@ from importlib.util import find_spec
 from time import perf_counter
 from typing import Literal
 
+from demur.access.keyring import Keyring
 from demur.app import build_entailment, open_sampler
 from demur.engine.drawing import draw
-from demur.errors import DemurError
+from demur.errors import DemurError, KeysUnreadable
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.settings import BUNDLED, Settings, StoreSettings
@@ -40,7 +41,21 @@ async def examine(settings: Settings) -> list[Finding]:
         *await _entailment_model(settings),
         *_pairing(settings),
         await _store(settings.store),
+        _access(settings),
     ]
+
+
+def _access(settings: Settings) -> Finding:
+    """Who may call."""
+    try:
+        keyring = Keyring(settings.auth)
+    except KeysUnreadable as error:
+        return Finding("failed", "access", str(error))
+    if not keyring.is_required:
+        where = f"{settings.server.host}:{settings.server.port}"
+        return Finding("ok", "access", f"no API keys: whoever reaches {where} may call; make one with `demur keys new`")
+    told = "; ".join(f"{key.id}: {', '.join(sorted(key.scopes))}" for key in keyring.keys)
+    return Finding("ok", "access", f"{len(keyring.keys)} API keys ({told})")
 
 
 def _packages(settings: Settings) -> Finding:

@@ -114,6 +114,9 @@ def run(settings: Settings, question: str | None, console: Console) -> None:
     """
     logging.configure(settings.observability.log_level, settings.observability.log_format)
     app = create_app(settings)
+    if settings.auth.needs_key and question:
+        console.print("callers need a key: the first question is left out")
+        question = None
     server = GreetingServer(configured(app, settings), app, question, console)
     try:
         with _metrics_port(settings, app):

@@ -31,6 +31,10 @@ class Keyring:
         if self.is_required:
             self._load()
 
+    @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        return self._keys
+
     def find(self, presented: str) -> ApiKey | None:
         return find_key(self._keys, presented)
 

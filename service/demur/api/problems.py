@@ -37,7 +37,6 @@ PROBLEMS: dict[str, Problem] = {
     "model-not-found": Problem(404, "No such model", "Leave `model` out, or name the one /version shows."),
     "method-not-allowed": Problem(405, "Wrong method", "The `Allow` header lists the methods of this path."),
     "cache-miss": Problem(404, "Nothing is remembered", "Leave `cache.mode` at `default` to have it answered."),
-    "not-acceptable": Problem(406, "None of the types you accept is sent here", "Accept `application/json`."),
     "body-too-slow": Problem(408, "The body took too long", "Send it faster, or raise DEMUR_SERVER__BODY_TIMEOUT_S."),
     "head-too-slow": Problem(408, "The headers took too long", "Send the whole head of a request at once."),
     "idempotency-in-progress": Problem(409, "The same request is still running", "Try again a little later."),
