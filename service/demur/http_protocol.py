@@ -15,21 +15,25 @@ from demur.api.problems import PROBLEMS, RETRYABLE
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 100
 HEAD_SECONDS = 10.0
+WIRE_FACTOR = 8  # a body in chunks of one byte is six times as long on the wire
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. Whatever is refused here leaves as a problem, like everything that is refused later."""
 
     max_connections: ClassVar[int] = 1024
+    max_sent_bytes: ClassVar[int] = 1 << 23
     _n_head_bytes: int = 0
+    _n_sent_bytes: int = 0
     _is_in_head: bool = True
     _is_refused: bool = False
     _head_timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    def limited_to(cls, max_connections: int) -> type[BoundedProtocol]:
+    def limited_to(cls, *, max_connections: int, max_body_bytes: int) -> type[BoundedProtocol]:
         """uvicorn builds one for each connection, and hands it no settings of ours."""
-        return type(cls.__name__, (cls,), {"max_connections": max_connections})
+        limits = {"max_connections": max_connections, "max_sent_bytes": WIRE_FACTOR * max_body_bytes + MAX_HEAD_BYTES}
+        return type(cls.__name__, (cls,), limits)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -46,17 +50,28 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_refused:
             return
         was_in_head = self._is_in_head
-        self._n_head_bytes += len(data) if was_in_head else 0
+        if was_in_head:
+            self._n_head_bytes += len(data)
+        else:
+            self._n_sent_bytes += len(data)
         super().data_received(data)
         if was_in_head and self._is_in_head and self._n_head_bytes > MAX_HEAD_BYTES:
             self._refuse("head-too-large", f"the head of the request is over {MAX_HEAD_BYTES} bytes")
+        elif not self._is_in_head and self._n_sent_bytes > self.max_sent_bytes:
+            self._refuse(
+                "body-too-large", f"the body, with its chunk sizes and trailers, is over {self.max_sent_bytes} bytes"
+            )
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_head:  # trailers would be added to headers that were already acted upon
+            super().on_header(name, value)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._start_timer()
 
     def on_headers_complete(self) -> None:
-        self._is_in_head, self._n_head_bytes = False, 0
+        self._is_in_head, self._n_head_bytes, self._n_sent_bytes = False, 0, 0
         self._stop_timer()
         n_bytes = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if n_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:

@@ -79,7 +79,9 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
         app,
         host=settings.server.host,
         port=settings.server.port,
-        http=BoundedProtocol.limited_to(settings.server.max_connections),
+        http=BoundedProtocol.limited_to(
+            max_connections=settings.server.max_connections, max_body_bytes=settings.server.max_body_bytes
+        ),
         ws="none",
         log_config=None,  # `run` configures logs
         access_log=False,  # the boundary logs every request, with its id

@@ -122,6 +122,18 @@ def test_a_slow_sender_is_cut_off(service: Service, beginning: bytes, drop: byte
     assert (reply.status, json.loads(reply.body)["type"]) == (408, f"/problems/{slug}")
 
 
+def test_what_follows_a_body_is_bounded_and_changes_nothing() -> None:
+    """Trailers: they are no headers, and an endless one is cut off, by its size and not by the time it took."""
+    chunked = _HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b'f\r\n{"prompt": "q"}\r\n0\r\n'
+    trailers = b"X-Request-ID: trailing\r\nIdempotency-Key: a b\r\n\r\n"
+    with serving(_echo, settings=Settings(server=ServerSettings(max_body_bytes=1_000, body_timeout_s=60))) as service:
+        taken = _send(service, chunked + body + trailers)
+        endless = _send(service, chunked + body + b"X-T: ", *[b"a" * 50_000] * 20)
+    assert (taken.status, taken.headers["x-request-id"][:4]) == (200, "req_")
+    assert (endless.status, json.loads(endless.body)["type"]) == (413, "/problems/body-too-large")
+
+
 def test_a_silent_connection_is_closed(service: Service) -> None:
     """Connected, and not a word: it does not stay open."""
     host, port = service.url.removeprefix("http://").split(":")
