@@ -5,13 +5,26 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import replace
+from datetime import UTC
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.caching.codec import MAX_BYTES, SCHEMA, Garbled, Kept, Stale, decode, encode
-from demur.types import Answer, Policy, Question, Sample, TokenConfidence, Uncertainty, Work
+from demur.types import (
+    Answer,
+    CalibrationInfo,
+    Guarantee,
+    Policy,
+    Question,
+    Sample,
+    SignalName,
+    TokenConfidence,
+    Uncertainty,
+    Work,
+)
 from tests.unit.caching.answers import answer, question
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -24,13 +37,20 @@ def _optional(strategy: st.SearchStrategy[float]) -> st.SearchStrategy[float | N
 
 
 samples = st.builds(Sample, token_logprobs=st.none() | st.lists(NUMBERS, max_size=5).map(tuple))
+policies = st.builds(Policy, st.text(), SHARES, SHARES, SHARES, _optional(SHARES))
+fitted = st.builds(CalibrationInfo, fitted_at=st.datetimes(timezones=st.just(UTC)))
+promised = st.builds(Guarantee, alpha=SHARES, delta=SHARES)
 answers = st.builds(
     Answer,
+    policy=policies,
+    guarantee=st.none() | promised,
+    calibration=st.none() | fitted,
+    signals=st.dictionaries(st.sampled_from(get_args(SignalName)), NUMBERS),
     question=st.builds(
         Question,
         context=st.just(()),
         sampling=st.just(question().sampling),
-        policy=st.builds(Policy, st.text(), SHARES, SHARES, SHARES, _optional(SHARES)),
+        policy=policies,
         timeout_seconds=NUMBERS,
     ),
     chosen=samples,
