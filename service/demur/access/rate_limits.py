@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Literal
 
+import anyio
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from limits.aio.storage.redis import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from demur.errors import FieldError, RateLimited, ValidationFailed
 from demur.observability.logging import logger
@@ -28,6 +29,7 @@ from demur.settings import AuthSettings
 from demur.storage.redis_connection import RedisClient
 
 RETRY_REDIS_SECONDS = 5.0
+MAX_CONNECTIONS = 16  # counting is quick: more would wait for Redis instead of for each other
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 Counted = Literal["requests", "samples"]
@@ -79,6 +81,7 @@ class RateLimits:
         self._shared = MovingWindowRateLimiter(_SharedWindow(redis, f"{prefix}:rl")) if redis is not None else None
         self._redis_back_at = -math.inf
         self._is_alone = False
+        self._lines = anyio.Semaphore(MAX_CONNECTIONS)
 
     async def spend(self, tenant: str, name: Counted, cost: int = 1) -> None:
         """Count `cost`, if it is within the limit.
@@ -90,18 +93,24 @@ class RateLimits:
             return
         if cost > item.amount:
             raise ValidationFailed(FieldError("/sampling/n", f"{cost} is over the {item.amount} that a key may draw"))
-        if self._shared is not None and monotonic() >= self._redis_back_at:
+        if not await self._is_spent_together(item, tenant, name, cost):
+            await self._spend(self._local, item, tenant, name, cost)
+
+    async def _is_spent_together(self, item: RateLimitItem, tenant: str, name: Counted, cost: int) -> bool:
+        """Whether Redis has counted it; while it is away nobody asks it, nor waits in line for it."""
+        async with self._lines:
+            if self._shared is None or monotonic() < self._redis_back_at:
+                return False
             try:
                 await self._spend(self._shared, item, tenant, name, cost)
-            except (RedisError, OSError) as error:
+            except (RedisError, RedisClusterException, OSError) as error:
                 self._count_alone(error)
+                return False
             except RateLimited:
                 self._count_together()
                 raise
-            else:
-                self._count_together()
-                return
-        await self._spend(self._local, item, tenant, name, cost)
+            self._count_together()
+            return True
 
     async def _spend(
         self, counter: MovingWindowRateLimiter, item: RateLimitItem, tenant: str, name: Counted, cost: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -15,8 +16,8 @@ from demur.access.rate_limits import RateLimits, Standing, limit_headers, parse_
 from demur.errors import RateLimited, ValidationFailed
 from demur.observability.metrics import Metrics
 from demur.settings import AuthSettings
-from demur.storage.redis_connection import open_redis
-from tests.redis_server import RedisServer, redis_server
+from demur.storage.redis_connection import close_redis, open_redis
+from tests.redis_server import RedisServer, redis_cluster, redis_sentinel, redis_server
 
 pytestmark = pytest.mark.anyio
 
@@ -33,9 +34,11 @@ async def _limits(
 ) -> AsyncIterator[RateLimits]:
     client = open_redis(url, timeout_seconds=5) if url else None
     settings = AuthSettings(rate_limit=requests, rate_limit_samples=samples)
-    yield RateLimits(settings, metrics or Metrics(), redis=client)
-    if client is not None:
-        await client.aclose()
+    try:
+        yield RateLimits(settings, metrics or Metrics(), redis=client)
+    finally:
+        if client is not None:
+            await close_redis(client)
 
 
 @pytest.fixture(params=["this process", "Redis"])
@@ -60,6 +63,32 @@ async def test_the_limit_is_exact_also_when_all_come_at_once(url: str | None) ->
         for _ in range(50):
             group.start_soon(come)
     assert len(admitted) == 20
+
+
+async def test_hundreds_at_once_are_counted_together_not_alone(redis: RedisServer) -> None:
+    """More at once than there may be connections: each waits its turn, and none is counted by this process alone."""
+    metrics = Metrics()
+    async with _limits(requests="1000/60s", url=redis.url, metrics=metrics) as limits:
+        async with anyio.create_task_group() as group:
+            for _ in range(300):
+                group.start_soon(limits.spend, "many", "requests")
+        with recorded_standings() as noted:
+            await limits.spend("many", "requests")
+    assert noted["requests"].remaining == 1000 - 301
+    assert metrics.registry.get_sample_value("demur_ratelimit_local") == 0
+
+
+@pytest.mark.parametrize("reachable", [redis_cluster, redis_sentinel])
+async def test_a_cluster_and_what_a_sentinel_names_count_as_well(reachable: Any, tmp_path: Path) -> None:
+    """Exact there, too."""
+    metrics = Metrics()
+    with reachable(tmp_path) as found:
+        async with _limits(requests="2/60s", url=found.url, metrics=metrics) as limits:
+            await limits.spend("a", "requests")
+            await limits.spend("a", "requests")
+            with pytest.raises(RateLimited):
+                await limits.spend("a", "requests")
+            assert metrics.registry.get_sample_value("demur_ratelimit_local") == 0
 
 
 async def test_tenants_and_limits_are_counted_apart(url: str | None) -> None:
