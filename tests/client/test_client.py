@@ -64,6 +64,33 @@ def test_a_raw_response_has_headers_and_the_same_result(twin: Twin) -> None:
     assert raw.parse().id == raw.headers["x-demur-answer-id"]
 
 
+def test_feedback_is_kept_and_listed_page_after_page(twin: Twin) -> None:
+    answers = [twin.do(lambda c, i=i: c.answer(f"feedback {i}")) for i in range(3)]
+    for answer, verdict in zip(answers, ("correct", "incorrect", 0.5), strict=True):
+        kept = twin.do(lambda c, a=answer, v=verdict: c.feedback.create(a.id, v, source="human", comment="seen"))
+        assert kept.answer_id == answer.id
+    listed = twin.do(lambda c: c.feedback.list(page_size=1))
+    assert {answer.id for answer in answers} <= {row["answer_id"] for row in listed}
+
+
+def test_feedback_on_an_unknown_answer_is_refused(twin: Twin) -> None:
+    with pytest.raises(demur_client.NotFoundError):
+        twin.do(lambda c: c.feedback.create("ans_unknown", "correct"))
+
+
+def test_a_stored_answer_is_shown_and_forgotten(twin: Twin) -> None:
+    answer = twin.do(lambda c: c.answer("forget me"))
+    assert answer.stored
+    assert twin.do(lambda c: c.answers.retrieve(answer.id))["id"] == answer.id
+    assert twin.do(lambda c: c.answers.delete(answer.id)) is None
+    with pytest.raises(demur_client.NotFoundError):
+        twin.do(lambda c: c.answers.retrieve(answer.id))
+
+
+def test_audits_are_listed(twin: Twin) -> None:
+    assert twin.do(lambda c: c.audits.list()) == []
+
+
 def test_version_says_what_runs(twin: Twin) -> None:
     assert twin.do(lambda c: c.version()).model == "scripted"
 
@@ -75,12 +102,11 @@ def test_fields_and_decisions_of_a_newer_service_are_kept(kind: Kind, service: S
     assert (result.decision, result.friends, bool(result)) == ("ask_a_friend", ["Ada"], False)
 
 
-def test_what_fails_twice_is_asked_a_third_time_with_the_same_key(kind: Kind, service: Service) -> None:
+def test_what_fails_twice_is_asked_a_third_time_with_its_key(kind: Kind, service: Service) -> None:
     with misbehaving(OVERLOADED, Reply(status=0), Reply(body=answer_body(service))) as server:
-        result = Twin(kind, base_url=server.url, timeout=0.5).do(lambda c: c.answer("q"))
+        result = Twin(kind, base_url=server.url, timeout=0.5).do(lambda c: c.answer("q", idempotency_key="k1"))
     assert result.answer == "Paris"
-    assert len({request["idempotency-key"] for request in server.requests}) == 1
-    assert len(server.requests) == 3
+    assert [request["idempotency-key"] for request in server.requests] == ["k1"] * 3
 
 
 def test_retries_end(kind: Kind) -> None:

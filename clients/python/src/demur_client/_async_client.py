@@ -204,11 +204,11 @@ class AsyncAuditsResource:
 
 
 async def _paged(client: AsyncDemur, path: str, page_size: int) -> AsyncIterator[dict[str, Any]]:
-    cursor: str | None = None
+    after: str | None = None
     while True:
-        page = (await client._send(_calls.page(path, cursor, page_size))).parse()
+        page = (await client._send(_calls.page(path, after, page_size))).parse()
         for row in page.data:
             yield row
-        cursor = page.next_cursor
-        if cursor is None:
+        after = page.next
+        if after is None:
             return

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
-from uuid import uuid4
 
 from demur_client._models import AnswerResult, Feedback, Page, Version
 from demur_client._options import AnswerOptions, MessageOption, answer_body
@@ -16,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request; `read` makes the result out of the reply's JSON. A `POST` carries one key over all its tries."""
+    """One request; `read` makes the result out of the reply's JSON."""
 
     method: str
     path: str
@@ -27,7 +26,8 @@ class Call(Generic[T]):
 
 
 def answer(prompt: str | None, messages: Sequence[MessageOption] | None, options: AnswerOptions) -> Call[AnswerResult]:
-    return _post("/v1/answer", AnswerResult.model_validate, answer_body(prompt, messages, options))
+    body = answer_body(prompt, messages, options)
+    return Call("POST", "/v1/answer", AnswerResult.model_validate, body, idempotency_key=options.get("idempotency_key"))
 
 
 def stored_answer(answer_id: str) -> Call[dict[str, Any]]:
@@ -46,21 +46,17 @@ def feedback(answer_id: str, verdict: str | float, **said: Any) -> Call[Feedback
     def echoed(_: Any) -> Feedback:
         return Feedback.model_validate(body)
 
-    return _post("/v1/feedback", echoed, body)
+    return Call("POST", "/v1/feedback", echoed, body)
 
 
-def page(path: str, cursor: str | None, limit: int) -> Call[Page]:
-    """One page of a list, from `cursor` on."""
-    query = {"limit": limit} if cursor is None else {"limit": limit, "cursor": cursor}
+def page(path: str, after: str | None, limit: int) -> Call[Page]:
+    """One page of a list; `after` is `next` of the page before."""
+    query = {"limit": limit} if after is None else {"limit": limit, "after": after}
     return Call("GET", path, Page.model_validate, query=query)
 
 
 def version() -> Call[Version]:
     return Call("GET", "/version", Version.model_validate)
-
-
-def _post(path: str, read: Callable[[Any], T], body: Mapping[str, Any]) -> Call[T]:
-    return Call("POST", path, read, body, idempotency_key=uuid4().hex)
 
 
 def _answer_path(answer_id: str) -> str:

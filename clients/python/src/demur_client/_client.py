@@ -204,10 +204,10 @@ class AuditsResource:
 
 
 def _paged(client: Demur, path: str, page_size: int) -> Iterator[dict[str, Any]]:
-    cursor: str | None = None
+    after: str | None = None
     while True:
-        page = client._send(_calls.page(path, cursor, page_size)).parse()
+        page = client._send(_calls.page(path, after, page_size)).parse()
         yield from page.data
-        cursor = page.next_cursor
-        if cursor is None:
+        after = page.next
+        if after is None:
             return

@@ -191,7 +191,7 @@ class Feedback(Model):
 
 
 class Page(Model):
-    """One page of a list; `next_cursor` is None on the last."""
+    """One page of a list; `next` is None on the last."""
 
     data: list[dict[str, Any]]
-    next_cursor: str | None = None
+    next: str | None = None

@@ -54,7 +54,11 @@ Passage = str | PassageOption
 
 
 class AnswerOptions(TypedDict, total=False):
-    """Everything beside the question; what is left out is the service's default (see its /docs)."""
+    """Everything beside the question; what is left out is the service's default (see its /docs).
+
+    `idempotency_key`: the work is done once, however often it is asked for with this key; refused while the service
+    has no store to remember it in.
+    """
 
     model: str
     context: Sequence[Passage]
@@ -71,7 +75,11 @@ class AnswerOptions(TypedDict, total=False):
     strict: bool
     metadata: Mapping[str, str]
     user: str
+    idempotency_key: str
     extra_body: Mapping[str, Any]
+
+
+_NOT_AS_THEY_ARE = {"context", "extra_body", "idempotency_key"}
 
 
 def answer_body(prompt: str | None, messages: Sequence[MessageOption] | None, options: AnswerOptions) -> dict[str, Any]:
@@ -79,7 +87,7 @@ def answer_body(prompt: str | None, messages: Sequence[MessageOption] | None, op
     if (prompt is None) == (messages is None):
         raise TypeError("give either a prompt or messages")
     body: dict[str, Any] = {"prompt": prompt} if messages is None else {"messages": list(messages)}
-    body.update({name: value for name, value in options.items() if name not in ("context", "extra_body")})
+    body.update({name: value for name, value in options.items() if name not in _NOT_AS_THEY_ARE})
     if passages := options.get("context"):
         body["context"] = [{"text": passage} if isinstance(passage, str) else passage for passage in passages]
     return body | dict(options.get("extra_body", {}))
