@@ -165,6 +165,7 @@ def test_every_response_is_as_documented_at_length(scripted: Any, plan: Plan) ->
 
 
 @pytest.mark.model
+@pytest.mark.timeout(600)  # models are loaded and asked fifty times, maybe beside other work
 def test_the_bundled_models_keep_the_promise_too() -> None:
     """50 requests that the document allows, to the language model and the NLI model of the embedded default."""
     env = {
