@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 from anyio import to_thread
 
-from demur.errors import StoreUnavailable
+from demur.errors import StoreFull, StoreUnavailable
 from demur.storage.circuit import Circuit
 from demur.storage.sqlite_file import SqliteFile
 
@@ -29,7 +29,8 @@ class _Write(Generic[T]):
         self.is_over = False
 
     def attempt(self, db: sqlite3.Connection) -> None:
-        """Within a transaction, of which a failed attempt leaves nothing."""
+        """Within a transaction, of which a failed attempt leaves nothing. May be repeated."""
+        self._error = None
         db.execute("SAVEPOINT one")
         try:
             self._result = [self._work(db)]
@@ -81,13 +82,22 @@ class Turns:
         while not mine.is_over:
             writes = self._next()
             try:
-                self._guarded(lambda writes=writes: self._file.write(lambda db: _attempt(writes, db)))  # type: ignore[misc]
-            except Exception as error:  # nothing of it was committed
-                for write in writes:
-                    write.fail(error)
+                self._commit_together(writes)
             finally:
                 for write in writes:
                     write.is_over = True
+
+    def _commit_together(self, writes: list[_Write[Any]]) -> None:
+        """Where there is no room for all of them, there may be for some: a deletion needs none."""
+        try:
+            self._guarded(lambda: self._file.write(lambda db: _attempt(writes, db)))
+        except Exception as error:  # nothing of it was committed
+            if isinstance(error, StoreFull) and len(writes) > 1:
+                for write in writes:
+                    self._commit_together([write])
+                return
+            for write in writes:
+                write.fail(error)
 
     def _next(self) -> list[_Write[Any]]:
         taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_TOGETHER))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import anyio
 import pytest
 
 from demur.errors import NotFound, StoreFull, StoreUnavailable
+from demur.storage import sqlite_file
 from demur.storage.group_commit import Turns
 from demur.storage.sqlite_file import SqliteFile
 
@@ -66,7 +68,7 @@ async def _together(turns: Turns, numbers: list[int], work: Callable[[int], Work
     async def write(number: int) -> None:
         try:
             outcomes[number] = await turns.write(work(number))
-        except (NotFound, StoreFull) as error:
+        except (NotFound, StoreFull, StoreUnavailable) as error:
             outcomes[number] = error
 
     def hold(_: SqliteFile) -> None:
@@ -100,18 +102,34 @@ async def test_one_that_fails_spoils_no_other(turns: Turns) -> None:
     assert await turns.read(_numbers) == [1, 2, 3]
 
 
-async def test_a_commit_that_fails_fails_all_of_its_writers(turns: Turns) -> None:
-    """Nobody is told that a record is kept when it is not. When there is room again, the next ones are."""
+async def test_one_that_finds_no_room_spoils_no_other(turns: Turns) -> None:
+    """Only what does not fit is refused; with room it is taken."""
 
     def bulky(number: int) -> Work:
         return lambda db: db.execute("INSERT INTO numbers VALUES (zeroblob(?))", (number,)).rowcount
 
     await turns.alone(lambda file: file._connection.execute("PRAGMA max_page_count = 10").fetchone())
     outcomes = await _together(turns, [1, 2, 1_000_000, 3], bulky)
-    assert all(isinstance(outcome, StoreFull) for outcome in outcomes.values())
+    assert isinstance(outcomes.pop(1_000_000), StoreFull)
+    assert outcomes == {1: 1, 2: 1, 3: 1}
     await turns.alone(lambda file: file._connection.execute("PRAGMA max_page_count = 10000").fetchone())
+    assert await _together(turns, [1_000_000], bulky) == {1_000_000: 1}
+
+
+async def test_a_commit_that_fails_fails_all_of_its_writers(
+    turns: Turns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told that a record is kept when it is not: the file is locked, then it is not."""
+    monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.05)
+    impatient = Turns(SqliteFile(tmp_path / "file", migrations=TABLE))
+    with closing(sqlite3.connect(tmp_path / "file", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        outcomes = await _together(impatient, [1, 2, 3])
+        other.execute("ROLLBACK")
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes.values())
     assert await turns.read(_numbers) == []
-    assert await _together(turns, [7]) == {7: 70}
+    assert await _together(impatient, [7]) == {7: 70}
+    await impatient.alone(SqliteFile.close)
 
 
 async def test_a_writer_that_left_before_its_turn_writes_nothing(turns: Turns) -> None:
