@@ -120,9 +120,11 @@ def serving(sampler: Sampler, entailment: EntailmentModel) -> Iterator[Service]:
         thread.start()
         while not server.started:
             sleep(0.01)
-        yield Service(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", loop)
-        server.should_exit = True
-        thread.join()
+        try:
+            yield Service(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", loop)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def bare_seconds(service: Service, sampler: Sampler, prompt: str, seed: int) -> float:
