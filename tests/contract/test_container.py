@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from demur.settings import Settings, StoreSettings
 from tests.redis_server import redis_server
@@ -158,7 +159,7 @@ def test_an_images_settings_are_settings_and_valid(target: str, monkeypatch: pyt
     settings = Settings(_env_file=None)
     assert settings.server.host == "0.0.0.0"
     assert settings.server.allow_open
-    assert (settings.sampler.backend == "local") is (target != "remote")
+    assert settings.sampler.backend == {"remote": "openai", "cpu": "local", "gpu": "vllm"}[target]
 
 
 def test_the_remote_image_holds_no_model_library_and_no_model() -> None:
@@ -176,6 +177,14 @@ def test_torch_is_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = next(d for d in project["optional-dependencies"]["local"] if d.startswith("torch=="))
     assert any(f"install {pinned} " in command for command in STAGES["cpu-build"].all("RUN"))
+
+
+def test_the_gpu_image_has_a_vllm_that_the_extra_takes() -> None:
+    """So that installing the extra there moves nothing."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (wanted,) = [found for found in map(Requirement, extras["vllm"]) if found.name == "vllm"]
+    assert wanted.specifier.contains(STAGES["gpu"].base.rpartition(":v")[2])
+    assert any("'/src[vllm]'" in command for command in STAGES["gpu"].all("RUN"))
 
 
 def test_packages_come_from_the_default_registry_but_for_torch() -> None:

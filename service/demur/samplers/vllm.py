@@ -35,7 +35,7 @@ class VLLMSampler:
     """Draws from vLLM's engine, which batches the answers of all requests.
 
     Each answer is a request of its own to the engine, so that it arrives when it is finished; they share the prompt
-    through the prefix cache (docs/design/0007). Sample i has a seed made of the request's and i: the same seed gives
+    through the prefix cache (docs/design/0011). Sample i has a seed made of the request's and i: the same seed gives
     the same answers, a larger n the same first ones. What else is in a batch changes logits in their last bits; where
     answers must not change even so, start the service with vLLM's own VLLM_BATCH_INVARIANT=1.
 
