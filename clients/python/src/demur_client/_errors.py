@@ -15,9 +15,10 @@ DemurError
     ├── BodyTooLargeError       413
     ├── UnsupportedMediaTypeError   415
     ├── UnprocessableError      422  ValidationFailedError · ContextLengthExceededError · UnsupportedByBackendError
-    │                                IdempotencyMismatchError
+    │                                IdempotencyMismatchError · NotCalibratableError · DatasetUnreadableError
     ├── RateLimitedError        429
-    ├── InternalError           500
+    ├── HeadTooLargeError       431
+    ├── InternalError           500  ProfileUnreadableError
     ├── BackendError            502
     ├── UnavailableError        503  OverloadedError · DrainingError · BackendUnavailableError · StoreUnavailableError
     │                                DegradedRefusedError · NLIUnavailableError
@@ -102,7 +103,7 @@ class MethodNotAllowedError(APIStatusError):
 
 
 class RequestTimeoutError(APIStatusError):
-    codes = ("request-timeout",)
+    codes = ("body-too-slow", "head-too-slow")
 
 
 class IdempotencyInProgressError(APIStatusError):
@@ -139,12 +140,28 @@ class IdempotencyMismatchError(UnprocessableError):
     codes = ("idempotency-mismatch",)
 
 
+class NotCalibratableError(UnprocessableError):
+    codes = ("not-calibratable",)
+
+
+class DatasetUnreadableError(UnprocessableError):
+    codes = ("dataset-unreadable",)
+
+
+class HeadTooLargeError(APIStatusError):
+    codes = ("head-too-large",)
+
+
 class RateLimitedError(APIStatusError):
     codes = ("rate-limited", "quota-exceeded")
 
 
 class InternalError(APIStatusError):
-    codes = ("internal",)
+    codes: ClassVar[tuple[str, ...]] = ("internal",)
+
+
+class ProfileUnreadableError(InternalError):
+    codes = ("profile-unreadable",)
 
 
 class BackendError(APIStatusError):
@@ -210,6 +227,7 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
     415: UnsupportedMediaTypeError,
     422: UnprocessableError,
     429: RateLimitedError,
+    431: HeadTooLargeError,
     500: InternalError,
     502: BackendError,
     503: UnavailableError,
