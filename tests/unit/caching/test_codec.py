@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import replace
-from datetime import UTC
 from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import TzInfo
 
 from demur.caching.codec import MAX_BYTES, SCHEMA, Garbled, Kept, Stale, decode, encode
 from demur.types import (
@@ -38,7 +38,7 @@ def _optional(strategy: st.SearchStrategy[float]) -> st.SearchStrategy[float | N
 
 samples = st.builds(Sample, token_logprobs=st.none() | st.lists(NUMBERS, max_size=5).map(tuple))
 policies = st.builds(Policy, st.text(), SHARES, SHARES, SHARES, _optional(SHARES))
-fitted = st.builds(CalibrationInfo, fitted_at=st.datetimes(timezones=st.just(UTC)))
+fitted = st.builds(CalibrationInfo, fitted_at=st.datetimes(timezones=st.just(TzInfo(0))))
 promised = st.builds(Guarantee, alpha=SHARES, delta=SHARES)
 answers = st.builds(
     Answer,
