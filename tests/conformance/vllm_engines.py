@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import socket
@@ -53,10 +52,6 @@ def running_sampler(**arguments: Any) -> Iterator[VLLMSampler]:
         yield sampler
     finally:
         engine.shutdown()
-        del sampler, engine
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # vLLM leaves a socket context to the garbage collector
-            gc.collect()
 
 
 def sharing(sampler: VLLMSampler) -> VLLMSampler:
