@@ -107,7 +107,7 @@ def serve_process(**env: str) -> Iterator[Process]:
     environment = {**os.environ, "DEMUR_OBSERVABILITY__LOG_FORMAT": "json", "COLUMNS": "200", **env}
     popen = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        yield Process(_announced_url(popen), popen)
+        yield Process(announced_url(popen), popen)
     finally:
         popen.terminate()
         popen.wait(START_SECONDS)
@@ -115,7 +115,7 @@ def serve_process(**env: str) -> Iterator[Process]:
             popen.stdout.close()
 
 
-def _announced_url(popen: subprocess.Popen[str]) -> str:
+def announced_url(popen: subprocess.Popen[str]) -> str:
     assert popen.stdout
     for line in popen.stdout:
         if found := re.search(r"listens on (http://\S+)", line):

@@ -19,7 +19,7 @@ from demur.observability import logging
 from demur.samplers.scripted import ScriptedSampler
 from demur.server import GreetingServer, configured
 from demur.settings import Settings
-from tests.service.running import START_SECONDS, Process, SameText, _announced_url
+from tests.service.running import START_SECONDS, Process, SameText, announced_url
 
 SCRIPT = {"q": ["Paris"], "other": ["Lyon"], "q canary-prompt": ["canary-answer"]}
 
@@ -38,7 +38,7 @@ def scripted_process(stderr: IO[bytes] | int = subprocess.DEVNULL, **env: str) -
     environment = {**os.environ, "DEMUR_SERVER__PORT": "0", "COLUMNS": "200", **env}
     popen = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
-        yield Process(_announced_url(popen), popen)
+        yield Process(announced_url(popen), popen)
     finally:
         popen.terminate()
         popen.wait(START_SECONDS)
