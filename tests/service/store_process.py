@@ -13,6 +13,7 @@ import uvicorn
 from rich.console import Console
 
 from demur.app import create_app
+from demur.observability.logging import configure
 from demur.samplers.scripted import ScriptedSampler
 from demur.server import GreetingServer
 from demur.settings import Settings
@@ -55,6 +56,7 @@ class StoreProcess:
 
 
 def main() -> None:
+    configure("warning", "json")  # to standard error: a pipe that nobody reads would fill up and stop the service
     app = create_app(Settings(), sampler=ScriptedSampler({"q": ["Paris"]}), entailment=SameText())
     GreetingServer(uvicorn.Config(app, port=0, log_config=None), app, None, Console(width=200)).run()
 
