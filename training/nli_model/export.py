@@ -8,17 +8,13 @@ from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
 from training.nli_model.pairs import REPOSITORY, Label
 
-# Added to the logit of entailment. Trained on judged answers, most of them right, the model says "the same" too easily;
-# a quarter of a unit raises the balanced accuracy on pairs of EVOUNA's held-out answers from .878 to .891 and costs
-# general NLI less than half a point.
-ENTAILMENT_OFFSET = -0.25
 MODEL_FOLDER = REPOSITORY / "service" / "demur" / "bundled" / "nli"
 
 
 def export(
-    model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerBase, folder: Path = MODEL_FOLDER
+    model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerBase, offset: float, folder: Path = MODEL_FOLDER
 ) -> None:
-    """Weights in float16 with the offset put into the head, configuration and tokenizer. Changes `model`.
+    """Weights in float16, configuration and tokenizer; `offset` is added to the logit of entailment. Changes `model`.
 
     The configuration says float32, which is what they are computed in: float16 is only how they are kept.
     """
@@ -28,7 +24,7 @@ def export(
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     with torch.no_grad():
-        model.classifier.bias[Label.ENTAILMENT] += ENTAILMENT_OFFSET
+        model.classifier.bias[Label.ENTAILMENT] += offset
     weights = {name: value.detach().to(torch.float16).contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)  # it is written for its owner only

@@ -75,9 +75,14 @@ def from_confusion(measure: Callable[[Floats], float], rows: Floats) -> Figure:
     return _figure(measure(rows.sum(axis=0)), drawn, int(rows.sum()), len(rows))
 
 
-def from_rows(measure: Callable[[NDArray[np.intp]], float], n: int) -> Figure:
-    """`measure` of row numbers, with its interval; for rankings and for paired differences."""
-    return _figure(measure(np.arange(n)), [measure(draw) for draw in _draws(n)], n, n)
+def from_rows(measure: Callable[[NDArray[np.intp]], float], groups: Sequence[str]) -> Figure:
+    """`measure` of row numbers, with its interval over the rows' groups; for rankings and for paired differences."""
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    rows = [np.array(own) for own in members.values()]
+    drawn = [measure(np.concatenate([rows[i] for i in draw])) for draw in _draws(len(rows))]
+    return _figure(measure(np.arange(len(groups))), drawn, len(groups), len(rows))
 
 
 def _draws(n: int) -> list[NDArray[np.intp]]:

@@ -11,6 +11,8 @@ from training.nli_model.pairs import Judged, Label, Pair, claim, normalized
 MAX_ANSWER_WORDS = 40
 SHORT_ANSWER_WORDS = 16
 REVERSED_SHARE = 0.5
+RIGHT_SHARE = 0.7  # of the right rows, which are three times as many as the wrong ones
+NEAREST_SHARE = 0.75  # odd aliases teach that two names without a common word may be one
 _NUMBER = re.compile(r"\d+")
 _PLAIN_ALIAS = re.compile(r"[^()/+%]{2,60}")
 
@@ -24,7 +26,9 @@ def reference_pairs(rows: Sequence[Judged], rng: Random) -> Iterator[Pair]:
             continue
         label = Label.ENTAILMENT if row.is_right else Label.NOT_ENTAILMENT
         chosen = chosen_references(answer, references, rng)
-        for reference in [rng.choice(chosen)] if row.is_right else chosen:  # right rows are three times as many
+        if row.is_right:
+            chosen = [chosen[0] if rng.random() < NEAREST_SHARE else chosen[-1]][: rng.random() < RIGHT_SHARE]
+        for reference in chosen:
             yield Pair(claim(row.question, answer), claim(row.question, reference), label, "evouna")
         if rng.random() < REVERSED_SHARE and (not row.is_right or _is_restated_by(references, answer)):
             yield Pair(claim(row.question, references[0]), claim(row.question, answer), label, "evouna_reverse")

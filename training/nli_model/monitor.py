@@ -3,9 +3,12 @@
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
+from training.nli_model.encoder import LABELS
 from training.nli_model.judged import plain_references, shortened
 from training.nli_model.pairs import Label, Pair, claim, general_pairs, split_judged
 
@@ -14,12 +17,12 @@ BATCH_PAIRS = 100
 
 
 class Monitor:
-    """Accuracy on samples of MultiNLI and SNLI dev, balanced accuracy of "entails" on EVOUNA's held-out questions."""
+    """Accuracy on samples of MultiNLI and SNLI dev; balanced, of "entails", on EVOUNA's calibration questions."""
 
     def __init__(self, data: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer, rng = tokenizer, Random(0)
         general = general_pairs(data, "dev")
-        rows = [r for r in split_judged(data)[1] if r.answer]
+        rows = [r for r in split_judged(data).calibration if r.answer]
         judged = [
             Pair(claim(r.question, shortened(r.answer)), claim(r.question, plain_references(r.references)[0]),
                  Label.ENTAILMENT if r.is_right else Label.NOT_ENTAILMENT, "evouna")
@@ -44,15 +47,22 @@ class Monitor:
 
 def predict(model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerBase, pairs: list[Pair]) -> list[int]:
     """The most probable class of each pair."""
+    return [int(label) for label in logits_of(model, tokenizer, pairs).argmax(axis=1)]
+
+
+@torch.inference_mode()
+def logits_of(
+    model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerBase, pairs: list[Pair]
+) -> NDArray[np.float64]:
+    """Logits of each pair, a row each."""
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i].premise) + len(pairs[i].hypothesis))
-    predicted = [0] * len(pairs)
+    found = np.zeros((len(pairs), len(LABELS)))
     for start in range(0, len(order), BATCH_PAIRS):
         rows = order[start : start + BATCH_PAIRS]
         texts = [[pairs[i].premise for i in rows], [pairs[i].hypothesis for i in rows]]
         inputs = tokenizer(*texts, truncation=True, max_length=256, padding=True, return_tensors="pt")
-        for i, label in zip(rows, model(**inputs).logits.argmax(dim=-1).tolist(), strict=True):
-            predicted[i] = label
-    return predicted
+        found[rows] = model(**inputs).logits.float().numpy()
+    return found
 
 
 def _accuracy(predicted: list[int], pairs: list[Pair]) -> float:

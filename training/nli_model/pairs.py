@@ -14,6 +14,8 @@ from zlib import crc32
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_DATA = REPOSITORY.parent / "shared" / "data"
 HELD_OUT_SHARE = 12  # per cent of EVOUNA's questions kept for the report
+CALIBRATION_SHARE = 6  # per cent of its questions on which the export chooses its offset
+GENERAL_CALIBRATION_SHARE = 3  # per cent of the general premises kept for the same
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _FOOTNOTE = re.compile(r"\[\^?\d+\^?\]|(?<=[a-z])\d(?=[.,]?(\s|$))")
@@ -47,6 +49,15 @@ class Judged:
     references: tuple[str, ...]
     answer: str
     is_right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """EVOUNA by question: to train on, to choose the export's offset on, and for the report."""
+
+    train: list[Judged]
+    calibration: list[Judged]
+    report: list[Judged]
 
 
 def claim(question: str, answer: str) -> str:
@@ -93,12 +104,25 @@ def is_held_out(question: str) -> bool:
     return crc32(normalized(question).encode()) % 100 < HELD_OUT_SHARE
 
 
-def split_judged(data: Path) -> tuple[list[Judged], list[Judged]]:
-    """EVOUNA for training and for the report, with disjoint questions and none of the generations' in the first."""
+def is_for_calibration(question: str) -> bool:
+    """Whether the export's offset is chosen on this question, which is then neither trained on nor reported."""
+    return 0 <= crc32(normalized(question).encode()) % 100 - HELD_OUT_SHARE < CALIBRATION_SHARE
+
+
+def split_judged(data: Path) -> Split:
+    """EVOUNA in three parts of disjoint questions; the generations' questions are in the report's part only."""
     rows, evaluated = judged_answers(data), evaluation_questions(data)
-    held = [row for row in rows if is_held_out(row.question)]
-    train = [r for r in rows if not is_held_out(r.question) and normalized(r.question) not in evaluated]
-    return train, held
+    report = [row for row in rows if is_held_out(row.question)]
+    rest = [r for r in rows if not is_held_out(r.question) and normalized(r.question) not in evaluated]
+    calibration = [row for row in rest if is_for_calibration(row.question)]
+    return Split([row for row in rest if not is_for_calibration(row.question)], calibration, report)
+
+
+def split_general(data: Path) -> tuple[list[Pair], list[Pair]]:
+    """General pairs to train on, and those of a few premises to choose the export's offset on."""
+    pairs = general_pairs(data, "train")
+    kept = [p for p in pairs if crc32(p.premise.encode()) % 100 < GENERAL_CALIBRATION_SHARE]
+    return [p for p in pairs if crc32(p.premise.encode()) % 100 >= GENERAL_CALIBRATION_SHARE], kept
 
 
 def _tidy(text: str) -> str:

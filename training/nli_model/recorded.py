@@ -1,5 +1,6 @@
 """Recorded generations with their authors' labels, as the report reads them."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,6 +10,8 @@ from typing import Any
 
 from training.nli_model.pairs import normalized, read_rows
 
+# 160 pairs of UQ-NLG (MIT), 80 with either label, at most one of a question and label; how they were read: see the card
+READ_AGAIN = Path(__file__).with_name("read_pairs.jsonl")
 N_SAMPLES = 10
 MAX_ANSWER_CHARACTERS = 200
 
@@ -63,6 +66,12 @@ def sample_pairs(rows: Sequence[Recorded], per_class: int) -> Iterator[SamplePai
             of_class = [(a, b) for a, b, same in pairs if same is is_same]
             for a, b in rng.sample(of_class, min(per_class, len(of_class))):
                 yield SamplePair(row.question, a, b, is_same)
+
+
+def read_pairs() -> list[tuple[SamplePair, bool]]:
+    """Pairs that a reader judged again, each with the label that the set gives it."""
+    rows = (json.loads(line) for line in READ_AGAIN.read_text(encoding="utf-8").splitlines())
+    return [(SamplePair(r["question"], r["first"], r["second"], r["is_same"]), r["label_is_same"]) for r in rows]
 
 
 def _recorded(row: dict[str, Any], verdict_field: str | None) -> Recorded:

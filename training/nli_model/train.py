@@ -1,6 +1,7 @@
-"""Train the bundled NLI model: `python -m training.nli_model.train` (about an hour on one core with bfloat16 units).
+"""Train the bundled NLI model: `python -m training.nli_model.train` (about an hour on a core with bfloat16 units).
 
-Stops at `--minutes`; `--resume` goes on from the newest checkpoint; `--export` only writes the model folder.
+Stops at `--minutes`; `--resume` goes on from the newest checkpoint, to the same weights as without the stop. After the
+last chunk, or with `--export`, it chooses the offset of entailment and writes the model folder.
 """
 
 import argparse
@@ -15,9 +16,10 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import BertForSequenceClassification, PreTrainedTokenizerBase
 
+from training.nli_model.calibration import choose_offset
 from training.nli_model.encoder import load_base
 from training.nli_model.export import MODEL_FOLDER, export
-from training.nli_model.mix import training_pass
+from training.nli_model.mix import Sources
 from training.nli_model.monitor import Monitor
 from training.nli_model.pairs import DEFAULT_DATA, REPOSITORY, Label, Pair
 
@@ -25,10 +27,12 @@ CHECKPOINT = REPOSITORY / "training" / "nli_model" / "runs" / "checkpoint.pt"
 MAX_TOKENS = 128
 LENGTH_STEP = 8  # few shapes: each costs the CPU kernels memory, and odd lengths cost time
 CHUNK_PAIRS = 8192
-DEFAULT_CHUNKS = 38
-MONITORED_CHUNKS = 4
-PEAK_LEARNING_RATE = 1.5e-4
-WARM_UP_SHARE = 0.05
+DEFAULT_CHUNKS = 25
+DEFAULT_BATCH_PAIRS = 64
+MONITORED_CHUNKS = 6
+PEAK_LEARNING_RATE = 1.2e-4
+WARM_UP_CHUNKS = 1.8
+DECAY_SHARE = 0.5  # of the chunks; before it, a run may be resumed with another number of chunks
 WEIGHT_DECAY = 0.01
 MAX_GRADIENT_NORM = 1.0
 # which of the three classes each label allows; the loss is minus the log of their summed probability
@@ -37,10 +41,10 @@ ALLOWED = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1]], dtype=torch
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What decides the weights besides the data; kept in the checkpoint. A pass over the mix is 25 chunks."""
+    """What decides the weights besides the data; kept in the checkpoint."""
 
     n_chunks: int
-    batch_tokens: int
+    batch_pairs: int
     seed: int
 
 
@@ -79,11 +83,10 @@ class Optimizer:
             weight.copy_(master)
 
 
-def learning_rate(progress: float) -> float:
-    """Linear warm-up, then linear decay to zero; `progress` is the share of all pairs seen."""
-    if progress < WARM_UP_SHARE:
-        return PEAK_LEARNING_RATE * progress / WARM_UP_SHARE
-    return PEAK_LEARNING_RATE * (1.0 - progress) / (1.0 - WARM_UP_SHARE)
+def learning_rate(chunks_seen: float, n_chunks: int) -> float:
+    """Linear warm-up, the peak, and a linear decay to zero over the last half of the chunks."""
+    warm, left = chunks_seen / WARM_UP_CHUNKS, (n_chunks - chunks_seen) / (DECAY_SHARE * n_chunks)
+    return PEAK_LEARNING_RATE * min(warm, left, 1.0)
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -93,19 +96,14 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return -allowed.logsumexp(dim=-1).mean()
 
 
-def batches_of(
-    pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, batch_tokens: int, rng: Random
-) -> list[Batch]:
-    """Pairs sorted by length and cut where the padded batch would pass `batch_tokens`, in random order."""
+def batches_of(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, batch_pairs: int, rng: Random) -> list[Batch]:
+    """Pairs sorted by length and cut into batches, in random order. As many pairs in each: with as many tokens in each,
+    a short pair would weigh a third of a long one."""
     encoded = tokenizer(
         [p.premise for p in pairs], [p.hypothesis for p in pairs], truncation=True, max_length=MAX_TOKENS
     )
-    lengths = [-(-len(ids) // LENGTH_STEP) * LENGTH_STEP for ids in encoded["input_ids"]]
-    groups: list[list[int]] = [[]]
-    for i in sorted(range(len(pairs)), key=lengths.__getitem__):
-        if (len(groups[-1]) + 1) * lengths[i] > batch_tokens:
-            groups.append([])
-        groups[-1].append(i)
+    order = sorted(range(len(pairs)), key=lambda i: len(encoded["input_ids"][i]))
+    groups = [order[start : start + batch_pairs] for start in range(0, len(order), batch_pairs)]
     rng.shuffle(groups)
     return [_padded(tokenizer, encoded, group, [pairs[i].label for i in group]) for group in groups]
 
@@ -125,17 +123,18 @@ def schedule(
     data: Path, tokenizer: PreTrainedTokenizerBase, plan: Plan, first: int
 ) -> Iterator[tuple[int, list[Batch]]]:
     """The plan's chunks from `first` on, each with its number; the pairs of a chunk are those of its pass."""
-    every_chunk = (pairs for number in count(100 * plan.seed) for pairs in _chunks(training_pass(data, number)))
+    sources = Sources.read(data)
+    every_chunk = (pairs for number in count(100 * plan.seed) for pairs in _chunks(sources.training_pass(number)))
     for chunk, pairs in islice(enumerate(every_chunk), first, plan.n_chunks):
-        yield chunk, batches_of(pairs, tokenizer, plan.batch_tokens, Random(f"{plan.seed} {chunk}"))
+        yield chunk, batches_of(pairs, tokenizer, plan.batch_pairs, Random(f"{plan.seed} {chunk}"))
 
 
 def _chunks(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
     return (pairs[start : start + CHUNK_PAIRS] for start in range(0, len(pairs), CHUNK_PAIRS))
 
 
-def train(data: Path, plan: Plan, minutes: float, resume: bool) -> BertForSequenceClassification:
-    """Train to the end of the plan or of the time; a checkpoint after every chunk."""
+def train(data: Path, plan: Plan, minutes: float, resume: bool) -> bool:
+    """Train to the end of the plan (true) or of the time; a checkpoint after every chunk."""
     torch.manual_seed(plan.seed)
     model, tokenizer = load_base()
     model = model.to(torch.bfloat16)
@@ -149,14 +148,14 @@ def train(data: Path, plan: Plan, minutes: float, resume: bool) -> BertForSequen
             loss = _train_chunk(model, optimizer, batches, chunk, plan.n_chunks)
             _save(optimizer, plan, chunk + 1)
             bar.update(task, total=plan.n_chunks, completed=chunk + 1, loss=f"loss {loss:.3f}")
-            if chunk % MONITORED_CHUNKS == 3 or chunk + 1 == plan.n_chunks:
-                dev, minutes_passed = monitor.figures(model), (time.monotonic() - started) / 60
-                bar.update(task, dev=dev)
-                bar.console.print(f"chunk {chunk + 1}  loss {loss:.3f}  {dev}  {minutes_passed:.1f} min")
-            if time.monotonic() - started > 60 * minutes:
+            dev = monitor.figures(model) if (chunk + 1) % MONITORED_CHUNKS == 0 else ""
+            passed = f"{(time.monotonic() - started) / 60:.1f} min, {time.process_time() / 60:.1f} of the processor"
+            bar.update(task, dev=dev)
+            bar.console.print(f"chunk {chunk + 1}  loss {loss:.3f}  {dev}  {passed}")
+            if chunk + 1 < plan.n_chunks and time.monotonic() - started > 60 * minutes:
                 bar.console.print("out of time: go on with --resume")
-                break
-    return model
+                return False
+    return True
 
 
 def _train_chunk(
@@ -168,7 +167,7 @@ def _train_chunk(
     for i, batch in enumerate(batches):
         loss = loss_of(model(**batch.inputs).logits, batch.labels)
         loss.backward()
-        optimizer.step(learning_rate((chunk + i / len(batches)) / total))
+        optimizer.step(learning_rate(chunk + i / len(batches), total))
         losses += loss.item()
     return losses / len(batches)
 
@@ -178,7 +177,7 @@ def _save(optimizer: Optimizer, plan: Plan, next_chunk: int) -> None:
     state = {
         "masters": optimizer.masters,
         "adam": optimizer.adam.state_dict(),
-        "plan": [plan.n_chunks, plan.batch_tokens, plan.seed],
+        "plan": [plan.n_chunks, plan.batch_pairs, plan.seed],
         "next_chunk": next_chunk,
     }
     partial = CHECKPOINT.with_suffix(".partial")
@@ -189,7 +188,8 @@ def _save(optimizer: Optimizer, plan: Plan, next_chunk: int) -> None:
 def _restore(model: BertForSequenceClassification, optimizer: Optimizer, plan: Plan) -> int:
     state = torch.load(CHECKPOINT, weights_only=True)
     made = Plan(*state["plan"])
-    if (made.batch_tokens, made.seed) != (plan.batch_tokens, plan.seed):  # the number of chunks may change on the way
+    decay = (1 - DECAY_SHARE) * min(made.n_chunks, plan.n_chunks)
+    if made != plan and ((made.batch_pairs, made.seed) != (plan.batch_pairs, plan.seed) or state["next_chunk"] > decay):
         raise SystemExit(f"the checkpoint was made with {made}, not {plan}")
     for master, saved in zip(optimizer.masters, state["masters"], strict=True):
         master.copy_(saved)
@@ -224,7 +224,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--chunks", type=int, default=DEFAULT_CHUNKS, help=f"chunks of {CHUNK_PAIRS} pairs (default {DEFAULT_CHUNKS})"
     )
-    parser.add_argument("--batch-tokens", type=int, default=4096, help="padded tokens of a batch (default 4096)")
+    parser.add_argument(
+        "--batch-pairs", type=int, default=DEFAULT_BATCH_PAIRS, help=f"pairs of a batch (default {DEFAULT_BATCH_PAIRS})"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
@@ -241,9 +243,12 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
-    if not options.export:
-        train(options.data, Plan(options.chunks, options.batch_tokens, options.seed), options.minutes, options.resume)
-    export(trained_model(), load_base()[1], options.out)
+    plan = Plan(options.chunks, options.batch_pairs, options.seed)
+    if options.export or train(options.data, plan, options.minutes, options.resume):
+        model = trained_model()
+        offset = choose_offset(model, load_base()[1], options.data)
+        print(f"entailment offset {offset:+.2f}")
+        export(model, load_base()[1], offset, options.out)  # a tokenizer that was used keeps its padding when saved
 
 
 if __name__ == "__main__":

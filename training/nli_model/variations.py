@@ -129,16 +129,16 @@ def sibling_pairs(seeds: Sequence[Seed], rng: Random, rounds: int) -> Iterator[P
     by_kind = {kind: [s.answer for s in seeds if s.kind == kind] for kind in {s.kind for s in seeds}}
     for seed in (s for s in seeds for _ in range(rounds)):
         other = _sibling(seed.answer, by_kind[seed.kind], rng)
-        if _contains_all(other, seed.answer) or _contains_all(seed.answer, other):
+        if contains_all(other, seed.answer) or contains_all(seed.answer, other):
             continue
-        label = Label.NOT_ENTAILMENT if _share_a_word(other, seed.answer) else Label.CONTRADICTION
-        first, second = _dressed(seed.question, seed.answer, rng), _dressed(seed.question, other, rng)
-        yield Pair(*_either_way(claim(seed.question, first), claim(seed.question, second), rng), label, "sibling")
+        label = Label.NOT_ENTAILMENT if share_a_word(other, seed.answer) else Label.CONTRADICTION
+        first, second = dressed(seed.question, seed.answer, rng), dressed(seed.question, other, rng)
+        yield Pair(*either_way(claim(seed.question, first), claim(seed.question, second), rng), label, "sibling")
 
 
 def _sibling(answer: str, others: Sequence[str], rng: Random) -> str:
     drawn = rng.choices(others, k=SIBLINGS_LOOKED_AT if rng.random() < 1 / 3 else 1)
-    return next((other for other in drawn if _share_a_word(other, answer) and other != answer), drawn[0])
+    return next((other for other in drawn if share_a_word(other, answer) and other != answer), drawn[0])
 
 
 def family_pairs(seeds: Sequence[Seed], rng: Random, n_rounds: int) -> Iterator[Pair]:
@@ -149,11 +149,11 @@ def family_pairs(seeds: Sequence[Seed], rng: Random, n_rounds: int) -> Iterator[
         question = question if rng.random() < 0.5 else rng.choice(things)
         a, b = rng.sample(members, 2)
         same = rng.choice([worded(question, a, rng), respelled(a, "thing", rng)])
-        yield Pair(*_either_way(claim(question, a), claim(question, same), rng), Label.ENTAILMENT, "family")
-        first, second = _dressed(question, a, rng), _dressed(question, b, rng)
-        if not _share_a_word(a, b):
+        yield Pair(*either_way(claim(question, a), claim(question, same), rng), Label.ENTAILMENT, "family")
+        first, second = dressed(question, a, rng), dressed(question, b, rng)
+        if not share_a_word(a, b):
             yield Pair(claim(question, first), claim(question, second), Label.CONTRADICTION, "family")
-        elif len(a) < len(b) or not _contains_all(a, b):  # "kinetic energy" may give "energy"; not the other way
+        elif len(a) < len(b) or not contains_all(a, b):  # "kinetic energy" may give "energy"; not the other way
             yield Pair(claim(question, first), claim(question, second), Label.NOT_ENTAILMENT, "family")
 
 
@@ -165,16 +165,14 @@ def alias_pairs(seeds: Sequence[Seed], rng: Random, n_rounds: int) -> Iterator[P
         group, other = rng.sample(words.ALIASES, 2)
         a, b = rng.sample(group, 2)
         yield Pair(
-            claim(question, _dressed(question, a, rng)),
-            claim(question, _dressed(question, b, rng)),
+            claim(question, dressed(question, a, rng)),
+            claim(question, dressed(question, b, rng)),
             Label.ENTAILMENT,
             "alias",
         )
         if not {*group} & {*other} and "New York" not in group + other:
             wrong = rng.choice(other)
-            yield Pair(
-                claim(question, _dressed(question, a, rng)), claim(question, wrong), Label.CONTRADICTION, "alias"
-            )
+            yield Pair(claim(question, dressed(question, a, rng)), claim(question, wrong), Label.CONTRADICTION, "alias")
 
 
 def name_pairs(seeds: Sequence[Seed], rng: Random, n_rounds: int) -> Iterator[Pair]:
@@ -186,7 +184,7 @@ def name_pairs(seeds: Sequence[Seed], rng: Random, n_rounds: int) -> Iterator[Pa
         )
         first, other_first, middle = rng.sample(words.FIRST_NAMES, 3)
         last, other_last = rng.sample(words.LAST_NAMES, 2)
-        a, b = (_dressed(asked, name, rng) for name in rng.sample(_name_forms(first, middle, last), 2))
+        a, b = (dressed(asked, name, rng) for name in rng.sample(_name_forms(first, middle, last), 2))
         other = rng.choice(
             [
                 f"{other_first} {last}",
@@ -199,7 +197,7 @@ def name_pairs(seeds: Sequence[Seed], rng: Random, n_rounds: int) -> Iterator[Pa
         yield Pair(claim(asked, a), claim(asked, b), Label.ENTAILMENT, "name")
         full = f"{first} {last}" if other.endswith(last) else a
         yield Pair(
-            *_either_way(claim(asked, full), claim(asked, _dressed(asked, other, rng)), rng),
+            *either_way(claim(asked, full), claim(asked, dressed(asked, other, rng)), rng),
             Label.CONTRADICTION,
             "name",
         )
@@ -216,13 +214,13 @@ def hedge_pairs(seeds: Sequence[Seed], rng: Random, rounds: int) -> Iterator[Pai
     """Denials contradict, the denial of something else follows but does not answer, "I don't know" says nothing."""
     answers = {kind: [s.answer for s in seeds if s.kind == kind] for kind in {s.kind for s in seeds}}
     for seed in (s for s in seeds for _ in range(rounds)):
-        ask, stated, other = seed.question, _dressed(seed.question, seed.answer, rng), rng.choice(answers[seed.kind])
+        ask, stated, other = seed.question, dressed(seed.question, seed.answer, rng), rng.choice(answers[seed.kind])
         denial, unknown = rng.choice(words.DENIALS).format(a=seed.answer), rng.choice(words.UNKNOWN)
-        yield Pair(*_either_way(claim(ask, stated), claim(ask, denial), rng), Label.CONTRADICTION, "denial")
-        yield Pair(*_either_way(claim(ask, stated), claim(ask, unknown), rng), Label.NEUTRAL, "unknown")
+        yield Pair(*either_way(claim(ask, stated), claim(ask, denial), rng), Label.CONTRADICTION, "denial")
+        yield Pair(*either_way(claim(ask, stated), claim(ask, unknown), rng), Label.NEUTRAL, "unknown")
         if rng.random() < 0.3:
             yield Pair(claim(ask, unknown), claim(ask, rng.choice(words.UNKNOWN)), Label.ENTAILMENT, "unknown")
-        if not _share_a_word(other, seed.answer) and rng.random() < 0.5:
+        if not share_a_word(other, seed.answer) and rng.random() < 0.5:
             other_denial = rng.choice(words.DENIALS).format(a=other)
             yield Pair(claim(ask, stated), claim(ask, other_denial), Label.ENTAILMENT, "denial")
             yield Pair(claim(ask, other_denial), claim(ask, stated), Label.NEUTRAL, "denial")
@@ -238,7 +236,7 @@ def list_pairs(seeds: Sequence[Seed], rng: Random, n_rounds: int) -> Iterator[Pa
             (both, turned, Label.ENTAILMENT), (both, a, Label.ENTAILMENT), (a, both, Label.NEUTRAL),
             (f"{a} or {b}", rng.choice([a, b]), Label.NEUTRAL), (both, f"{a} and {c}", Label.CONTRADICTION),
         ):  # fmt: skip
-            if not _share_a_word(a, b) and not _share_a_word(b, c):
+            if not share_a_word(a, b) and not share_a_word(b, c):
                 yield Pair(claim(question, premise), claim(question, hypothesis), label, "list")
 
 
@@ -261,7 +259,7 @@ def place_pairs(rng: Random, n_rounds: int) -> Iterator[Pair]:
             (full, city, Label.ENTAILMENT), (city, full, Label.ENTAILMENT), (full, country, Label.ENTAILMENT),
             (country, full, Label.NEUTRAL), (full, f"{other}, {country}", Label.CONTRADICTION),
         ):  # fmt: skip
-            yield Pair(claim(question, premise), claim(question, _dressed(question, hypothesis, rng)), label, "place")
+            yield Pair(claim(question, premise), claim(question, dressed(question, hypothesis, rng)), label, "place")
 
 
 def yes_no_pairs(seeds: Sequence[Seed], rng: Random, n_rounds: int) -> Iterator[Pair]:
@@ -271,23 +269,23 @@ def yes_no_pairs(seeds: Sequence[Seed], rng: Random, n_rounds: int) -> Iterator[
         (yes, agreed), (no, denied) = rng.sample(words.YES, 2), rng.sample(words.NO, 2)
         yield Pair(claim(question, yes), claim(question, agreed), Label.ENTAILMENT, "yes_no")
         yield Pair(claim(question, no), claim(question, denied), Label.ENTAILMENT, "yes_no")
-        yield Pair(*_either_way(claim(question, yes), claim(question, no), rng), Label.CONTRADICTION, "yes_no")
+        yield Pair(*either_way(claim(question, yes), claim(question, no), rng), Label.CONTRADICTION, "yes_no")
         yield Pair(
-            *_either_way(claim(question, yes), claim(question, rng.choice(words.UNKNOWN)), rng), Label.NEUTRAL, "yes_no"
+            *either_way(claim(question, yes), claim(question, rng.choice(words.UNKNOWN)), rng), Label.NEUTRAL, "yes_no"
         )
 
 
-def _dressed(question: str, answer: str, rng: Random) -> str:
+def dressed(question: str, answer: str, rng: Random) -> str:
     return answer if rng.random() < 0.55 else worded(question, answer, rng)
 
 
-def _either_way(first: str, second: str, rng: Random) -> tuple[str, str]:
+def either_way(first: str, second: str, rng: Random) -> tuple[str, str]:
     return (first, second) if rng.random() < 0.5 else (second, first)
 
 
-def _contains_all(longer: str, shorter: str) -> bool:
+def contains_all(longer: str, shorter: str) -> bool:
     return {*normalized(shorter).split()} <= {*normalized(longer).split()}
 
 
-def _share_a_word(a: str, b: str) -> bool:
+def share_a_word(a: str, b: str) -> bool:
     return bool({*normalized(a).split()} & {*normalized(b).split()})

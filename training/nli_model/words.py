@@ -26,6 +26,14 @@ ONES: tuple[str, ...] = tuple(_READ["ones"])
 TENS: tuple[str, ...] = tuple(_READ["tens"])
 ALIASES: tuple[tuple[str, ...], ...] = tuple(map(tuple, _READ["aliases"]))
 FAMILIES: dict[str, tuple[str, ...]] = {question: tuple(members) for question, members in _READ["families"].items()}
+NARROWER: tuple[str, ...] = tuple(_READ["narrower"])
+UNSEEN_TAILS: tuple[str, ...] = tuple(_READ["unseen_tails"])
+UNSEEN: tuple[str, ...] = tuple(_READ["unseen"])
+DEEDS_INSTEAD: tuple[str, ...] = tuple(_READ["deeds_instead"])
+DEEDS_ALONE: frozenset[str] = frozenset(_READ["deeds_alone"])
+EXCLUSIVE: tuple[tuple[str, ...], ...] = tuple(map(tuple, _READ["exclusive"]))
+WIDER: dict[str, list[str]] = _READ["wider"]
+SYNONYMS: dict[str, list[str]] = _READ["synonyms"]
 
 
 @dataclass(frozen=True, slots=True)

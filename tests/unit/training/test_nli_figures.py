@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from training.nli_model.figures import auroc, balanced_accuracy, confusion, from_confusion, matthews_correlation
+from training.nli_model.figures import (
+    auroc,
+    balanced_accuracy,
+    confusion,
+    from_confusion,
+    from_rows,
+    matthews_correlation,
+)
 from training.nli_model.judge import by_rule, semantic_entropy, semantic_ids
 
 
@@ -29,6 +36,14 @@ def test_the_interval_resamples_questions() -> None:
     rows = confusion([True] * 101, [True] * 100 + [False], ["a"] * 100 + ["b"])
     figure = from_confusion(balanced_accuracy, rows)
     assert (figure.low, figure.n, figure.n_groups) == (0.0, 101, 2)
+
+
+def test_the_rows_of_a_question_are_drawn_together() -> None:
+    """Three models' answers to one question are one draw: the mean is 1, 0 or, of both questions, 3/4."""
+    values = np.array([1.0, 1.0, 1.0, 0.0])
+    figure = from_rows(lambda draw: float(values[draw].mean()), ["a", "a", "a", "b"])
+    assert (figure.value, figure.low, figure.high) == (0.75, 0.0, 1.0)
+    assert (figure.n, figure.n_groups) == (4, 2)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.nli_model import quantities, variations, words
+from training.nli_model import captions, quantities, variations, words
 from training.nli_model.judged import answer_pairs, plain_references, reference_pairs
-from training.nli_model.pairs import Judged, Label, is_held_out, normalized
+from training.nli_model.names import Nearest, are_unlike, names_of, stranger_pairs
+from training.nli_model.pairs import Judged, Label, Pair, is_for_calibration, is_held_out, normalized
 from training.nli_model.quantities import Date
 
 SEEDS = [
@@ -126,7 +127,77 @@ def test_all_answers_to_a_question_fall_on_one_side_of_the_split() -> None:
     assert 180 <= held <= 300
 
 
+def test_the_offset_is_chosen_on_questions_of_its_own() -> None:
+    """No question is both reported on and chosen on; about one in seventeen is chosen on."""
+    questions = [f"question number {i}" for i in range(2000)]
+    assert not any(is_held_out(q) and is_for_calibration(q) for q in questions)
+    assert 80 <= sum(map(is_for_calibration, questions)) <= 160
+
+
 def test_odd_aliases_are_not_taken_for_references() -> None:
     """Aliases in other scripts or with brackets would teach nothing; the first stands if no other is left."""
     assert plain_references(["Duck", "Quack (sound)", "duck", "鴨"]) == ["duck"]
     assert plain_references(["鴨"]) == ["鴨"]
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "unlike"),
+    [
+        ("Tuvalu", "Nauru", True),
+        ("Boris Yeltsin", "Boris Gorbachev", True),
+        ("Scarface", "Scarfield", False),  # may be one name misspelled
+        ("Malmo", "Malmö", False),
+        ("Madrid", "Real Madrid", False),
+        ("Zachary Taylor", "Zachery Taylor", False),
+    ],
+)
+def test_names_are_called_unlike_only_when_no_slip_explains_it(name: str, other: str, unlike: bool) -> None:
+    """A wrong "different" teaches the model to part spellings of one name."""
+    assert are_unlike(name, other) is unlike
+
+
+def test_names_come_from_inside_the_sentences_of_naming_sources() -> None:
+    """The first word of a sentence is capitalised whatever it is."""
+    told = [
+        Pair("Later he met Karl Vogt in Geneva.", "x", Label.NEUTRAL, "newprot_base"),
+        Pair("Some saw Anna.", "x", Label.NEUTRAL, "joci"),
+    ]
+    assert names_of(told) == ["Karl Vogt", "Geneva"]
+
+
+def test_a_stranger_is_itself_in_other_words_and_nobody_else() -> None:
+    """The same name entails; another one never does."""
+    names = ["Karl Vogt", "Karl Bohm", "Tuvalu", "Geneva"]
+    for pair in stranger_pairs(SEEDS, names, Random(0), 100):
+        said = [{n for n in names if normalized(n) in normalized(text)} for text in (pair.premise, pair.hypothesis)]
+        if pair.label is Label.ENTAILMENT:
+            assert len(said[0] | said[1]) <= 1  # none where a letter was dropped
+        else:
+            assert said[0].isdisjoint(said[1])
+
+
+def test_near_answers_that_some_question_takes_for_one_are_no_rivals() -> None:
+    """Whoever asks for the country accepts both names, so they are not told apart elsewhere."""
+    rows = [Judged("which country", ("Burma", "Myanmar"), "Burma", True), Judged("where", ("Laos",), "Laos", True)]
+    seeds = [variations.Seed("q", answer, "place") for answer in ("Burma", "Myanmar", "Laos")]
+    nearest = Nearest(rows, seeds)
+    nearest.nearest = {"Burma": ["Myanmar", "Laos"]}
+    assert nearest.rivals("Burma") == ["Laos"]
+
+
+CAPTION = "A man in a red hat is sitting on a bench in the park"
+
+
+def test_a_caption_cut_before_its_last_words_still_tells_a_deed() -> None:
+    """Without a verb the part would be no sentence."""
+    assert captions.shortened(CAPTION) == "A man in a red hat is sitting on a bench"
+    assert captions.shortened("A family with a dog") is None
+
+
+def test_a_caption_is_widened_exchanged_and_restated() -> None:
+    """The wider word follows, another of the same kind excludes it, and the deed is told of the subject."""
+    rules = {rule: {made for seed in range(60) for made in rule(CAPTION, Random(seed))} for rule in captions.RULES}
+    assert (CAPTION, CAPTION.replace("man", "person"), Label.ENTAILMENT) in rules[captions.widened]
+    assert (CAPTION, CAPTION.replace("red", "blue"), Label.CONTRADICTION) in rules[captions.exchanged]
+    assert (CAPTION, "The man is sitting", Label.ENTAILMENT) in rules[captions.restated]
+    assert {label for _, _, label in rules[captions.added]} == {Label.NEUTRAL}
