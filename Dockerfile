@@ -29,6 +29,7 @@ ENV PATH=/opt/demur/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HOME=/data/huggingface \
     XDG_CACHE_HOME=/data/cache \
+    XDG_DATA_HOME=/data/share \
     DEMUR_SERVER__HOST=0.0.0.0 \
     DEMUR_SERVER__ALLOW_OPEN=true
 USER 10001:10001
@@ -49,16 +50,18 @@ COPY pyproject.toml README.md LICENSE /src/
 COPY service /src/service
 # vLLM pins much of what it stands on; what is installed there must not move.
 RUN python3 -m pip freeze --exclude-editable | grep -v ' @ ' > /tmp/installed.txt \
-    && python3 -m pip install --no-cache-dir --constraint /tmp/installed.txt /src 'sentence-transformers>=6.2,<7' \
+    && python3 -m pip install --no-cache-dir --constraint /tmp/installed.txt '/src[vllm]' \
     && rm -rf /src /tmp/installed.txt \
     && groupadd --gid 10001 demur && useradd --uid 10001 --gid 10001 --home-dir /data --create-home demur
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HOME=/data/huggingface \
     XDG_CACHE_HOME=/data/cache \
+    XDG_DATA_HOME=/data/share \
     XDG_CONFIG_HOME=/data/config \
     TRITON_CACHE_DIR=/data/cache/triton \
     VLLM_NO_USAGE_STATS=1 \
+    DEMUR_SAMPLER__BACKEND=vllm \
     DEMUR_SERVER__HOST=0.0.0.0 \
     DEMUR_SERVER__ALLOW_OPEN=true
 USER 10001:10001

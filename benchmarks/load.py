@@ -110,7 +110,7 @@ class Load:
 
     def __init__(self, url: str, pid: int, rate: float, seed: int) -> None:
         self._pid, self._rate, self._rng = pid, rate, random.Random(seed)
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=50)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=2)
         self._client = httpx2.AsyncClient(base_url=url, timeout=60, limits=limits)
         self.outcomes: list[Outcome] = []
         self.vitals: list[Vitals] = []

@@ -7,7 +7,12 @@ over a real server on loopback. The rest of `/answer` is split into
   pairs of all questions in batches of the size that questions have;
 - service: all else between the call and its answer (HTTP, JSON, validation, queues, estimators, policy).
 
+With `--backend scripted` a 7B model's latencies are replayed instead (benchmarks/overlap.py).
+
 A second process is started to see how soon `demur serve` is ready, and how much memory it holds after the questions.
+
+`--backend vllm` draws with vLLM in this process, in an environment that has it (`make test-vllm` makes one); without a
+GPU in float32 and without compiling. The second process is left out there: starting vLLM says nothing about Demur.
 """
 
 from __future__ import annotations
@@ -20,27 +25,32 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import httpx2
 import uvicorn
+from pydantic import JsonValue, SecretStr
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from benchmarks.results import save
-from demur.app import build_entailment, build_sampler, create_app
+from demur.app import build_entailment, create_app, open_sampler
 from demur.engine.drawing import draw
 from demur.entailment.base import EntailmentModel
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
-from demur.settings import Settings
+from demur.settings import SamplerSettings, Settings, VLLMSettings
 from demur.types import Message, Pair, Sampling, Verdict
+
+T = TypeVar("T")
 
 QUESTIONS = [
     *(f"What is the capital of {c}?" for c in ("France", "Japan", "Bhutan", "Chad", "Peru", "Kenya", "Laos", "Malta")),
@@ -52,6 +62,11 @@ QUESTIONS = [
     ),
     *("How do I boil an egg?", "Who will win the next election?", "Why is the sky blue?", "What should I cook today?"),
 ]
+
+
+# vLLM without a GPU: a small cache, threads that the system places, and nothing to compile.
+CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+CPU_ARGUMENTS: dict[str, JsonValue] = {"dtype": "float32", "enforce_eager": True}
 
 
 class Recorder:
@@ -85,29 +100,49 @@ class Row:
         return self.answer - self.generate - self.nli
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service; its event loop is where its sampler draws."""
+
+    url: str
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+
 @contextmanager
-def serving(sampler: Sampler, entailment: EntailmentModel) -> Iterator[str]:
-    """The application over a real uvicorn in a thread."""
-    app = create_app(Settings(), sampler=sampler, entailment=entailment)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+def serving(sampler: Sampler, entailment: EntailmentModel, settings: Settings | None = None) -> Iterator[Service]:
+    """The application over a real uvicorn in a thread; its records go with it."""
+    with TemporaryDirectory() as folder:
+        settings = settings or Settings()
+        store = {"url": settings.store.url or SecretStr(f"sqlite:///{folder}/store.sqlite")}
+        kept_here = settings.model_copy(update={"store": settings.store.model_copy(update=store)})
+        app = create_app(kept_here, sampler=sampler, entailment=entailment)
+        config = uvicorn.Config(app, port=0, log_config=None, access_log=False)
+        server = uvicorn.Server(config)
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            loop = runner.get_loop()
+            thread = threading.Thread(target=runner.run, args=(server.serve(),))
+            thread.start()
+            while not server.started:
+                sleep(0.01)
+            try:
+                yield Service(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", loop)
+            finally:
+                server.should_exit = True
+                thread.join()
 
 
-def bare_seconds(sampler: Sampler, prompt: str, seed: int) -> float:
+def bare_seconds(service: Service, sampler: Sampler, prompt: str, seed: int) -> float:
     """Sampling alone, in process."""
     started = perf_counter()
-    asyncio.run(draw(sampler, [Message("user", prompt)], Sampling(seed=seed), seconds=60))
+    service.run(draw(sampler, [Message("user", prompt)], Sampling(seed=seed), seconds=60))
     return perf_counter() - started
 
 
-def answer_row(client: httpx2.Client, sampler: Sampler, prompt: str, seed: int) -> Row:
-    bare = bare_seconds(sampler, prompt, seed)
+def answer_row(client: httpx2.Client, service: Service, sampler: Sampler, prompt: str, seed: int) -> Row:
+    bare = bare_seconds(service, sampler, prompt, seed)
     body = {"prompt": prompt, "sampling": {"seed": seed}, "include": ["clusters", "nli", "timings"]}
     started = perf_counter()
     reply = client.post("/answer", json=body).raise_for_status().json()
@@ -186,7 +221,7 @@ def show(figures: dict[str, Any]) -> bool:
     for column in ("figure", "measured", "bound", ""):
         table.add_column(column)
     held = True
-    for name, bound, meaning in BOUNDS:
+    for name, bound, meaning in [row for row in BOUNDS if row[0] in figures]:
         ok = bound is None or figures[name] <= bound
         held &= ok
         mark = "" if bound is None else ("[green]✔[/]" if ok else "[red]✘[/]")
@@ -198,22 +233,44 @@ def show(figures: dict[str, Any]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="times every question is asked, each with a new seed")
-    rounds = parser.parse_args().rounds
-    settings = Settings()
-    sampler, entailment = build_sampler(settings.sampler), build_entailment(settings.nli, Metrics())
+    parser.add_argument(
+        "--backend",
+        choices=("local", "vllm", "scripted"),
+        default="local",
+        help="what draws the samples; scripted: a 7B model's latencies, replayed",
+    )
+    arguments = parser.parse_args()
+    if arguments.backend == "scripted":
+        from benchmarks.overlap import run  # which asks as this module does
+
+        sys.exit(0 if run("scripted", arguments.rounds) else 1)
+    settings = _settings(arguments.backend)
+    sampler, entailment = asyncio.run(open_sampler(settings, Metrics())), build_entailment(settings.nli, Metrics())
     recorder = Recorder(entailment)
-    with serving(sampler, recorder) as url, httpx2.Client(base_url=url, timeout=60) as client:
+    with serving(sampler, recorder) as service, httpx2.Client(base_url=service.url, timeout=60) as client:
         for question in QUESTIONS[:5]:  # warm up
-            answer_row(client, sampler, f"{question} ", 0)
+            answer_row(client, service, sampler, f"{question} ", 0)
         recorder.batches.clear()
-        plan = [(question, seed) for seed in range(rounds) for question in QUESTIONS]
-        rows = [answer_row(client, sampler, question, seed) for question, seed in track(plan, "asking")]
-    pair_seconds = seconds_per_pair(entailment, recorder.batches)
-    figures = {**summarise(rows, pair_seconds), **process_figures(QUESTIONS)}
-    save("overhead", figures)
-    asyncio.run(sampler.aclose())
+        plan = [(question, seed) for seed in range(arguments.rounds) for question in QUESTIONS]
+        rows = [answer_row(client, service, sampler, *asked) for asked in track(plan, "asking")]
+        service.run(sampler.aclose())
+    figures = summarise(rows, seconds_per_pair(entailment, recorder.batches))
+    if arguments.backend == "local":
+        figures |= process_figures(QUESTIONS)
+    save("overhead" if arguments.backend == "local" else f"overhead_{arguments.backend}", figures)
     asyncio.run(entailment.aclose())
     sys.exit(0 if show(figures) else 1)
+
+
+def _settings(backend: Literal["local", "vllm"]) -> Settings:
+    """From the environment, but for the backend; vLLM as it runs on a CPU, where there is no GPU."""
+    settings = Settings()
+    sampler = SamplerSettings(**{**settings.sampler.model_dump(), "backend": backend})
+    if backend == "local" or find_library("cuda"):
+        return settings.model_copy(update={"sampler": sampler})
+    os.environ |= {name: value for name, value in CPU_ENVIRONMENT.items() if name not in os.environ}
+    vllm = VLLMSettings(args={**CPU_ARGUMENTS, **settings.vllm.args}, max_model_len=settings.vllm.max_model_len)
+    return settings.model_copy(update={"sampler": sampler, "vllm": vllm})
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ def _provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),  # this run's own work, and whatever else the machine did
     }
 
 

@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 from benchmarks.results import save
 
-COMMAND = ["-m", "pytest", "--hypothesis-profile=long", "-o", "timeout=1800"]
+# The tests on vLLM have an environment of their own (`make test-vllm`).
+COMMAND = ["-m", "pytest", "-m", "not vllm", "--hypothesis-profile=long", "-o", "timeout=1800"]
 
 
 def main() -> None:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import anyio
 from anyio import to_thread
 from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
 
 from demur import __version__
-from demur.api import answer, health, problems
-from demur.api.boundary import BodyLimit, RequestContext
+from demur.access.gate import Gate
+from demur.access.keyring import Keyring
+from demur.access.rate_limits import RateLimits
+from demur.api import answer, answers, audits, feedback, health, openapi, problems
+from demur.api.boundary import CORS, BodyLimit, RequestContext
+from demur.api.idempotency import Idempotency
+from demur.caching.answer_cache import AnswerCache
+from demur.caching.caches import Caches, open_caches
+from demur.calibration.profile import read_profiles
 from demur.engine.admission import Admission
 from demur.engine.answering import Answering
+from demur.engine.calibrating import Calibration, Revisions
 from demur.engine.engine import Engine
 from demur.engine.prompting import PromptTemplate
 from demur.entailment.base import EntailmentModel
@@ -24,12 +38,22 @@ from demur.entailment.remote import RemoteModel
 from demur.errors import BackendError, BackendUnavailable, DemurError, EntailmentUnavailable
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
-from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, bundled_path
+from demur.samplers.cache_salt import CacheSalt
+from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, VLLMSettings, bundled_path
+from demur.storage.opening import open_journal, open_store
+from demur.storage.redis_connection import close_redis, is_redis, open_redis
+from demur.storage.sweeping import sweeping
 
 if TYPE_CHECKING:
     from demur.entailment.cross_encoder import CrossEncoderModel
 
 logger = logging.getLogger(__name__)
+
+# Settings that change what a model says: answers and verdicts made under others are not used again.
+_SPEAKS = {"backend", "model", "revision", "api", "use_n", "logprobs"}
+_JUDGES = {"backend", "model", "revision", "dtype", "max_length"}
+
+_ASKERS_PER_PLACE = 4  # who waits for an answer that another is getting needs no place, but some memory
 
 
 def create_app(
@@ -38,12 +62,24 @@ def create_app(
     """The application. `sampler` and `entailment` replace what the settings name; they stay the caller's to close."""
     settings = settings or Settings()
     metrics = Metrics()
+    keyring = Keyring(settings.auth)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            async with running_engine(settings, metrics, sampler=sampler, entailment=entailment) as engine:
-                app.state.engine, app.state.answering = engine, Answering(engine)
+            async with (
+                open_store(settings.store) as store,
+                open_caches(settings.store, metrics) as caches,
+                running_engine(settings, metrics, sampler=sampler, entailment=entailment, caches=caches) as engine,
+                guarding(settings, keyring, metrics) as gate,
+                sweeping(store, max_age_seconds=settings.store.answer_ttl_s),
+            ):
+                cache, journal = open_cache(settings, caches, engine), open_journal(store, settings, metrics)
+                app.state.engine, app.state.store, app.state.gate = engine, store, gate
+                app.state.idempotency = Idempotency(
+                    store, settings.store.idempotency_ttl_s, max_seconds=settings.defaults.max_timeout_s
+                )
+                app.state.answering = Answering(engine, cache, journal, charge=gate.charge_samples)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)
@@ -57,14 +93,40 @@ def create_app(
         summary="Answers that come with what the model knows about them.",
         lifespan=lifespan,
         root_path=settings.server.root_path,
+        openapi_url=None,  # openapi.install serves it, behind the gate
     )
     app.state.settings, app.state.metrics = settings, metrics
     problems.install(app)
     app.include_router(answer.router)
+    app.include_router(answers.router)
+    app.include_router(feedback.router)
+    app.include_router(audits.router)
     app.include_router(health.router)
-    app.add_middleware(BodyLimit, max_bytes=settings.server.max_body_bytes)
+    openapi.install(app, settings.server.docs, is_open=not keyring.is_required)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.server.max_body_bytes, timeout_seconds=settings.server.body_timeout_s
+    )
+    if settings.server.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.server.cors_origins, **CORS)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
+
+
+@asynccontextmanager
+async def guarding(settings: Settings, keyring: Keyring, metrics: Metrics) -> AsyncIterator[Gate]:
+    """The gate, with keys that follow their file, and rates that are counted in Redis where that is the store."""
+    store, redis = settings.store, None
+    if keyring.is_required and store.url and is_redis(store.url.get_secret_value()):
+        redis = open_redis(store.url.get_secret_value(), timeout_seconds=store.timeout_s)
+    limits = RateLimits(settings.auth, metrics, redis=redis, prefix=store.prefix)
+    async with anyio.create_task_group() as group:
+        group.start_soon(keyring.watch)
+        try:
+            yield Gate(keyring, limits)
+        finally:
+            group.cancel_scope.cancel()
+            if redis is not None:
+                await close_redis(redis)
 
 
 @asynccontextmanager
@@ -74,30 +136,89 @@ async def running_engine(
     *,
     sampler: Sampler | None = None,
     entailment: EntailmentModel | None = None,
+    caches: Caches | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine with its models loaded; closes those it built. Raises DemurError where a model cannot be loaded."""
     template = PromptTemplate.from_file(settings.defaults.prompt_template_file)
     admission = Admission(settings.server.max_inflight, settings.server.max_queue, metrics)
+    profiles = await to_thread.run_sync(read_profiles, settings.calibration.profiles)
+    revisions = await to_thread.run_sync(revisions_of, settings, sampler is None, entailment is None)
+    calibration = Calibration(profiles, settings.clustering, template, revisions)
     async with AsyncExitStack() as stack:
         if sampler is None:
-            sampler = await open_sampler(settings.sampler, metrics)
+            sampler = await open_sampler(settings, metrics)
             stack.push_async_callback(sampler.aclose)
         if entailment is None and settings.nli.backend != "exact":
             entailment = await to_thread.run_sync(build_entailment, settings.nli, metrics)
             stack.push_async_callback(entailment.aclose)
-        memo = PairMemo(entailment, metrics, max_pairs=settings.nli.pair_memo) if entailment else None
-        engine = Engine(sampler, memo, settings.clustering, template, admission, metrics)
+        memo = _remember_pairs(entailment, settings.nli, metrics, caches) if entailment else None
+        engine = Engine(
+            sampler,
+            memo,
+            settings.clustering,
+            template,
+            admission,
+            metrics,
+            calibration,
+            overlaps=settings.overlaps,
+        )
         metrics.build_info.labels(__version__).set(1)
         metrics.model_info.labels("sampler", engine.model).set(1)
         metrics.model_info.labels("nli", engine.nli_model or "exact").set(1)
         yield engine
 
 
-async def open_sampler(settings: SamplerSettings, metrics: Metrics) -> Sampler:
+def _remember_pairs(
+    entailment: EntailmentModel, settings: NLISettings, metrics: Metrics, caches: Caches | None
+) -> PairMemo:
+    shared = caches.pairs(f"{entailment.model} {_told(settings, _JUDGES)}") if caches else None
+    return PairMemo(entailment, metrics, max_pairs=settings.pair_memo, shared=shared)
+
+
+def open_cache(settings: Settings, caches: Caches, engine: Engine) -> AnswerCache:
+    """What is remembered and shared of the engine's answers."""
+    template = settings.defaults.prompt_template_file
+    parts = [
+        engine.model,
+        _told(settings.sampler, _SPEAKS),
+        settings.vllm.model_dump_json() if settings.sampler.backend == "vllm" else None,
+        engine.nli_model,
+        _told(settings.nli, _JUDGES),
+        settings.clustering.model_dump_json(),
+        template.read_text(encoding="utf-8") if template else None,
+        engine.calibration_fingerprint,
+    ]
+    places = settings.server.max_inflight + settings.server.max_queue
+    return caches.answers(json.dumps(parts), max_waiting=_ASKERS_PER_PLACE * places)
+
+
+def _told(settings: BaseModel, names: set[str]) -> str:
+    return settings.model_dump_json(include=names)
+
+
+def revisions_of(settings: Settings, is_own_sampler: bool = True, is_own_nli: bool = True) -> Revisions:
+    """Which weights answer, and which judge: a digest of bundled ones, the revision of others where one was named."""
+    return Revisions(
+        model=_revision("facts", settings.sampler) if is_own_sampler else None,
+        nli=_revision("nli", settings.nli) if is_own_nli and settings.nli.backend == "cross_encoder" else None,
+    )
+
+
+def _revision(role: Literal["facts", "nli"], settings: SamplerSettings | NLISettings) -> str | None:
+    if settings.model != BUNDLED:
+        return settings.revision
+    with (bundled_path(role) / "model.safetensors").open("rb") as weights:
+        return hashlib.file_digest(weights, "sha256").hexdigest()[:16]
+
+
+async def open_sampler(settings: Settings, metrics: Metrics) -> Sampler:
     """The sampler that the settings name, ready to draw. Raises: BackendError."""
-    if settings.backend == "openai":
-        return await _connect_sampler(settings, metrics)
-    return await to_thread.run_sync(build_sampler, settings)
+    if settings.sampler.backend == "openai":
+        return await _connect_sampler(settings.sampler, metrics)
+    if settings.sampler.backend == "vllm":
+        metrics.include_engine()
+        return await to_thread.run_sync(_start_vllm, settings.sampler, settings.vllm)
+    return await to_thread.run_sync(build_sampler, settings.sampler)
 
 
 async def _connect_sampler(settings: SamplerSettings, metrics: Metrics) -> Sampler:
@@ -117,7 +238,12 @@ async def _connect_sampler(settings: SamplerSettings, metrics: Metrics) -> Sampl
         concurrency=settings.concurrency,
     )
     sampler = OpenAISampler(
-        endpoints, model=settings.model, api=settings.api, use_n=settings.use_n, logprobs=settings.logprobs
+        endpoints,
+        model=settings.model,
+        api=settings.api,
+        use_n=settings.use_n,
+        logprobs=settings.logprobs,
+        salt=_cache_salt(settings),
     )
     try:
         await sampler.probe()
@@ -137,6 +263,32 @@ def build_sampler(settings: SamplerSettings) -> Sampler:
         _hide_progress_bars()
         return LocalSampler.load(str(bundled_path("facts")), name="demur-facts", n_threads=settings.threads)
     return LocalSampler.load(settings.model, revision=settings.revision, n_threads=settings.threads)
+
+
+def _start_vllm(settings: SamplerSettings, engine: VLLMSettings) -> Sampler:
+    """The import is here because it brings torch."""
+    from demur.samplers.vllm import VLLMSampler
+
+    is_bundled = settings.model == BUNDLED
+    return VLLMSampler.load(
+        str(bundled_path("facts")) if is_bundled else settings.model,
+        name="demur-facts" if is_bundled else None,
+        revision=settings.revision,
+        max_model_len=engine.max_model_len,
+        arguments=engine.args,
+        salt=_cache_salt(settings),
+        on_death=_stop_serving,
+    )
+
+
+def _cache_salt(settings: SamplerSettings) -> CacheSalt:
+    secret = settings.cache_salt_secret
+    return CacheSalt(secret.get_secret_value() if secret else None)
+
+
+def _stop_serving() -> None:
+    """Whoever runs the service starts it again: what was accepted is finished first, as with any SIGTERM."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def build_entailment(settings: NLISettings, metrics: Metrics) -> EntailmentModel:

@@ -1,11 +1,11 @@
-"""`demur serve | ask | doctor | config show`."""
+"""`demur serve | ask | evaluate | calibrate | doctor | config show`."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import anyio
 import typer
@@ -14,15 +14,22 @@ from rich.console import Console
 from rich.table import Table
 
 from demur import __version__
+from demur.access.keys import SCOPES, new_key
 from demur.api.requests import AnswerRequest
 from demur.api.responses import AnswerResponse
 from demur.errors import DemurError
-from demur.settings import ServerSettings, Settings
+from demur.offline import commands
+from demur.settings import Settings
 from demur.terminal import verdict
+from demur.usage import fail, read_settings
 
 app = typer.Typer(help="A service that knows when a language model does not know.", no_args_is_help=True)
 config = typer.Typer(help="Settings.", no_args_is_help=True)
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(config, name="config")
+app.command()(commands.evaluate)
+app.command()(commands.calibrate)
+app.add_typer(keys, name="keys")
 console = Console()
 errors = Console(stderr=True)
 
@@ -52,16 +59,18 @@ def serve(
     """Start the service."""
     from demur import server  # uvicorn and the web stack are slow to import; `demur --help` needs neither
 
-    settings = _settings(server={k: v for k, v in {"host": host, "port": port}.items() if v is not None})
-    _refuse_open_door(settings.server)
+    settings = read_settings(server={k: v for k, v in {"host": host, "port": port}.items() if v is not None})
+    _refuse_open_door(settings)
     server.run(settings, first_question, console)
 
 
-def _refuse_open_door(server: ServerSettings) -> None:
-    if not server.allow_open and not _is_loopback(server.host):
-        _fail(
-            f"{server.host} can be reached from other machines and there are no API keys; "
-            "set DEMUR_SERVER__ALLOW_OPEN=true if the network around it is closed"
+def _refuse_open_door(settings: Settings) -> None:
+    server = settings.server
+    if not settings.auth.needs_key and not server.allow_open and not _is_loopback(server.host):
+        fail(
+            f"{server.host} can be reached from other machines and there are no API keys; make one with "
+            "`demur keys new ID --scopes answer,feedback` and set DEMUR_AUTH__API_KEYS to the line it prints, or set "
+            "DEMUR_SERVER__ALLOW_OPEN=true if the network around it is closed"
         )
 
 
@@ -80,6 +89,9 @@ def ask(
     n: Annotated[int | None, typer.Option(help="Samples to draw.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same samples.")] = None,
     url: Annotated[str | None, typer.Option(help="Ask a running service instead of loading the models here.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="DEMUR_API_KEY", show_envvar=True, help="Key for the service at --url.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the response as JSON.")] = False,
 ) -> None:
     """Ask a question and show what the model knows about its answer."""
@@ -93,8 +105,8 @@ def ask(
     try:
         request = AnswerRequest.model_validate(body)
     except ValidationError as error:
-        _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
-    response = _ask_service(url, body) if url else anyio.run(_ask_here, request, _settings())
+        fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+    response = _ask_service(url, body, api_key) if url else anyio.run(_ask_here, request, read_settings())
     console.print_json(response.model_dump_json()) if as_json else console.print(verdict(response))
 
 
@@ -109,15 +121,16 @@ async def _ask_here(request: AnswerRequest, settings: Settings) -> AnswerRespons
     return AnswerResponse.from_domain(answered, request.include, settings.defaults.abstain_text)
 
 
-def _ask_service(url: str, body: dict[str, Any]) -> AnswerResponse:
+def _ask_service(url: str, body: dict[str, Any], api_key: str | None) -> AnswerResponse:
     import httpx2
 
     try:
-        reply = httpx2.post(f"{url.rstrip('/')}/v1/answer", json=body, timeout=120)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        reply = httpx2.post(f"{url.rstrip('/')}/v1/answer", json=body, headers=headers, timeout=120)
     except httpx2.HTTPError as error:
-        _fail(f"cannot reach {url}: {error}")
+        fail(f"cannot reach {url}: {error}")
     if reply.status_code != 200:
-        _fail(f"{url} answered {reply.status_code}: {reply.text[:500]}")
+        fail(f"{url} answered {reply.status_code}: {reply.text[:500]}")
     return AnswerResponse.model_validate(reply.json())
 
 
@@ -126,7 +139,7 @@ def doctor() -> None:
     """Try every part as configured, and say what is wrong and how to mend it. Exit status 1 if a part fails."""
     from demur.doctor import examine
 
-    findings = anyio.run(examine, _settings())
+    findings = anyio.run(examine, read_settings())
     table = Table(title="demur doctor", title_justify="left")
     for column in ("", "part", "finding"):
         table.add_column(column, overflow="fold")
@@ -138,12 +151,28 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@keys.command("new")
+def keys_new(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="Names the caller, in logs and records.")],
+    scopes: Annotated[str, typer.Option(help=f"What it may do: some of {','.join(SCOPES)}.")] = "answer,feedback",
+) -> None:
+    """Make an API key. It is shown this once; what the service needs is the line, which does not tell the key."""
+    try:
+        secret, key = new_key(key_id, scopes)
+    except ValueError as error:
+        fail(str(error))
+    errors.print("The key, for the caller; it is not kept anywhere:", style="bold", highlight=False)
+    print(secret)
+    errors.print("The line, for DEMUR_AUTH__API_KEYS or the file DEMUR_AUTH__API_KEYS_FILE:", style="bold")
+    print(key.line)
+
+
 @config.command("show")
 def config_show(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Every setting: its environment variable, its value, and what it does."""
-    settings = _settings()
+    settings = read_settings()
     if as_json:
         print(json.dumps(settings.model_dump(mode="json"), indent=2))
         return
@@ -165,24 +194,3 @@ def _setting_rows(settings: Settings) -> list[tuple[str, str, str]]:
             shown = "-" if value is None else str(value)
             rows.append((f"DEMUR_{group_name}__{name}".upper() + changed, shown, field.description or ""))
     return rows
-
-
-def _settings(server: dict[str, Any] | None = None) -> Settings:
-    """From the environment; `server` holds what the command line says of that group."""
-    try:
-        settings = Settings()
-        changed = ServerSettings.model_validate({**settings.server.model_dump(), **(server or {})})
-        return settings.model_copy(update={"server": changed})
-    except ValidationError as error:
-        lines = [f"DEMUR_{'__'.join(map(str, e['loc']))}".upper() + f": {e['msg']}" for e in error.errors()]
-        _fail("a setting is wrong\n  " + "\n  ".join(lines))
-
-
-def _fail(message: str) -> NoReturn:
-    raise SettingOrUsageError(message)
-
-
-class SettingOrUsageError(DemurError):
-    """Something about the command line or the environment, for the user to mend."""
-
-    code = "usage"

@@ -1,17 +1,25 @@
-"""From answers to meanings: first-head greedy clustering by entailment in both directions."""
+"""From answers to meanings: first-head greedy clustering by entailment in both directions.
+
+The rules are generators that yield the pairs they need next and are sent the verdicts, so that the same code runs over
+a model, and over what is known already.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Literal, TypeAlias, TypeVar
 
 from demur.entailment.base import EntailmentModel
-from demur.normalisation.answer_keys import AnswerKey, answer_keys, certainly_different
+from demur.normalisation.answer_keys import AnswerKey, answer_key, answer_keys, certainly_different
 from demur.types import Clustering, Pair, Statement, Verdict
 
 Rule = Literal["strict", "relaxed"]
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[list[Pair], list[Verdict], T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +63,79 @@ class _Matches:
 
 
 class Clusterer:
-    """Clusters answers to one question.
+    """Clusters answers to one question; made anew for each, because it remembers how their texts were read.
 
     strict: two answers match when each entails the other. relaxed: when neither contradicts the other and at least one
     entails. `include_prompt`: the model reads each answer together with the question.
+
+    Whether two answers match does not depend on which direction is asked first. So where one was asked before, that one
+    comes first, and the other only if it still matters.
     """
 
     def __init__(self, entailment: EntailmentModel, rule: Rule = "strict", include_prompt: bool = True) -> None:
         self._entailment = entailment
         self._rule = rule
         self._include_prompt = include_prompt
+        self._key = cache(answer_key)
 
-    async def cluster(self, answers: Sequence[str], question: str) -> Clustered:
-        """The partition by first-head greedy in canonical order, the same whatever the order of `answers`.
+    async def cluster(self, answers: Sequence[str], question: str, *, asked: Collection[Pair] = ()) -> Clustered:
+        """The partition by first-head greedy in canonical order, the same whatever the order of `answers`, and whatever
+        was `asked` before.
 
         The first unmatched group heads a new cluster and takes every other unmatched group that matches it. At most two
         batches per cluster, and 2 U K directed pairs for U groups and K clusters.
 
         Raises: EntailmentUnavailable.
         """
-        keys = answer_keys(answers)
+        return await self._judged(self._clustering(answers, question, asked))
+
+    async def place(self, answer: str, clustered: Clustered, *, asked: Collection[Pair] = ()) -> int | None:
+        """Semantic id of one more answer, which changes nothing about the clusters; None where it matches none.
+
+        Free when some sample is known to mean the same; otherwise compared with the heads, in two batches at most.
+
+        Raises: EntailmentUnavailable.
+        """
+        return await self._judged(self._placing(answer, clustered, asked))
+
+    def open_pairs(
+        self, answers: Sequence[str], extra: str | None, question: str, known: Mapping[Pair, Verdict]
+    ) -> list[Pair]:
+        """What clustering `answers`, and placing `extra` after that, would ask next that is not `known`; [] where
+        nothing is left to ask."""
+        steps = self._clustering_and_placing(answers, extra, question, known)
+        try:
+            pairs = next(steps)
+            while not (open_ := [pair for pair in pairs if pair not in known]):
+                pairs = steps.send([known[pair] for pair in pairs])
+            return open_
+        except StopIteration:
+            return []
+
+    async def _judged(self, steps: Steps[T]) -> T:
+        try:
+            pairs = next(steps)
+            while True:
+                pairs = steps.send(await self._entailment.label(pairs))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _clustering_and_placing(
+        self, answers: Sequence[str], extra: str | None, question: str, asked: Collection[Pair]
+    ) -> Steps[None]:
+        clustered = yield from self._clustering(answers, question, asked)
+        if extra is not None:
+            yield from self._placing(extra, clustered, asked)
+
+    def _clustering(self, answers: Sequence[str], question: str, asked: Collection[Pair]) -> Steps[Clustered]:
+        keys = answer_keys(answers, self._key)
         groups = _groups(answers, keys)
         found: dict[Group, _Matches] = {}
         remaining = groups
         while remaining:
             head, *others = remaining
-            found[head] = await self._matching(head, others, question)
+            found[head] = yield from self._matching(head, others, question, asked)
             remaining = [group for group in others if group not in found[head].groups]
         head_of = {group.key: head for head, matches in found.items() for group in (head, *matches.groups)}
         clustering = _numbered([head_of[key] for key in keys])
@@ -96,36 +151,27 @@ class Clusterer:
             is_truncated=any(matches.is_truncated for matches in found.values()),
         )
 
-    async def place(self, answer: str, clustered: Clustered) -> int | None:
-        """Semantic id of one more answer, which changes nothing about the clusters; None where it matches none.
-
-        Free when some sample is known to mean the same; otherwise compared with the heads, in two batches at most.
-
-        Raises: EntailmentUnavailable.
-        """
-        *keys, key = answer_keys([*clustered.answers, answer])
+    def _placing(self, answer: str, clustered: Clustered, asked: Collection[Pair]) -> Steps[int | None]:
+        *keys, key = answer_keys([*clustered.answers, answer], self._key)
         known = _id_of(key, keys, clustered.clustering)
         if known is not None:
             return known
-        found = await self._matching(Group(key, answer, 1), clustered.heads, clustered.question)
+        found = yield from self._matching(Group(key, answer, 1), clustered.heads, clustered.question, asked)
         return clustered.head_ids[clustered.heads.index(found.groups[0])] if found.groups else None
 
-    async def _matching(self, one: Group, others: Sequence[Group], question: str) -> _Matches:
-        """Those of `others` that mean the same as `one`; the reverse direction is asked only where it still matters."""
+    def _matching(self, one: Group, others: Sequence[Group], question: str, asked: Collection[Pair]) -> Steps[_Matches]:
+        """Those of `others` that mean the same as `one`; the second direction is asked only where it still matters."""
         candidates = [other for other in others if not certainly_different(one.key, other.key)]
-        pairs = [self._pair(one, other, question) for other in candidates]
-        forward = await self._label(pairs)
-        open_ = [i for i, verdict in enumerate(forward) if _may_match(self._rule, verdict)]
-        backward = await self._label([pairs[i].reversed for i in open_])
-        matched = [i for i, back in zip(open_, backward, strict=True) if _matches(self._rule, forward[i], back)]
+        pairs = [_first_direction(self._pair(one, other, question), asked) for other in candidates]
+        first = (yield pairs) if pairs else []
+        open_ = [i for i, verdict in enumerate(first) if _may_match(self._rule, verdict)]
+        second = (yield [pairs[i].reversed for i in open_]) if open_ else []
+        matched = [i for i, other in zip(open_, second, strict=True) if _matches(self._rule, first[i], other)]
         return _Matches(
             groups=tuple(candidates[i] for i in matched),
-            n_pairs=len(forward) + len(backward),
-            is_truncated=any(verdict.is_truncated for verdict in [*forward, *backward]),
+            n_pairs=len(first) + len(second),
+            is_truncated=any(verdict.is_truncated for verdict in [*first, *second]),
         )
-
-    async def _label(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        return await self._entailment.label(pairs) if pairs else []
 
     def _pair(self, premise: Group, hypothesis: Group, question: str) -> Pair:
         asked = question if self._include_prompt else ""
@@ -163,16 +209,20 @@ def _most_frequent(texts: Counter[str]) -> str:
     return min(texts, key=lambda text: (-texts[text], text))
 
 
+def _first_direction(pair: Pair, asked: Collection[Pair]) -> Pair:
+    return pair.reversed if pair not in asked and pair.reversed in asked else pair
+
+
 def _numbered(labels: Sequence[Hashable]) -> Clustering:
     """Semantic ids in order of first appearance."""
     numbers: dict[Hashable, int] = {}
     return Clustering(tuple(numbers.setdefault(label, len(numbers)) for label in labels))
 
 
-def _may_match(rule: Rule, forward: Verdict) -> bool:
-    return forward.label == "entailment" if rule == "strict" else forward.label != "contradiction"
+def _may_match(rule: Rule, one_way: Verdict) -> bool:
+    return one_way.label == "entailment" if rule == "strict" else one_way.label != "contradiction"
 
 
-def _matches(rule: Rule, forward: Verdict, backward: Verdict) -> bool:
-    labels = {forward.label, backward.label}
+def _matches(rule: Rule, one_way: Verdict, other_way: Verdict) -> bool:
+    labels = {one_way.label, other_way.label}
     return labels == {"entailment"} if rule == "strict" else "contradiction" not in labels and "entailment" in labels

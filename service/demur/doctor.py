@@ -8,12 +8,14 @@ from importlib.util import find_spec
 from time import perf_counter
 from typing import Literal
 
+from demur.access.keyring import Keyring
 from demur.app import build_entailment, open_sampler
 from demur.engine.drawing import draw
-from demur.errors import DemurError
+from demur.errors import DemurError, KeysUnreadable
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
-from demur.settings import BUNDLED, Settings
+from demur.settings import BUNDLED, Settings, StoreSettings
+from demur.storage.opening import open_store
 from demur.types import Message, Pair, Sampling, Statement
 
 State = Literal["ok", "warning", "failed"]
@@ -38,23 +40,40 @@ async def examine(settings: Settings) -> list[Finding]:
         *await _language_model(settings),
         *await _entailment_model(settings),
         *_pairing(settings),
+        await _store(settings.store),
+        _access(settings),
     ]
+
+
+def _access(settings: Settings) -> Finding:
+    """Who may call."""
+    try:
+        keyring = Keyring(settings.auth)
+    except KeysUnreadable as error:
+        return Finding("failed", "access", str(error))
+    if not keyring.is_required:
+        where = f"{settings.server.host}:{settings.server.port}"
+        return Finding("ok", "access", f"no API keys: whoever reaches {where} may call; make one with `demur keys new`")
+    told = "; ".join(f"{key.id}: {', '.join(sorted(key.scopes))}" for key in keyring.keys)
+    return Finding("ok", "access", f"{len(keyring.keys)} API keys ({told})")
 
 
 def _packages(settings: Settings) -> Finding:
     """What a model in this process needs; models on a server need nothing but the base install."""
-    needed = {"torch", "transformers"} if settings.sampler.backend == "local" else set()
-    needed |= {"torch", "sentence_transformers"} if settings.nli.backend == "cross_encoder" else set()
+    packages = {"local": {"torch", "transformers"}, "vllm": {"vllm"}}
+    needed = packages.get(settings.sampler.backend, set())
+    needed = needed | ({"torch", "sentence_transformers"} if settings.nli.backend == "cross_encoder" else set())
     missing = sorted(name for name in needed if find_spec(name) is None)
     if missing:
-        return Finding("failed", "packages", f"missing {', '.join(missing)}: pip install 'demur[local]'")
+        extra = "vllm" if settings.sampler.backend == "vllm" else "local"
+        return Finding("failed", "packages", f"missing {', '.join(missing)}: pip install 'demur[{extra}]'")
     return Finding("ok", "packages", f"all there; {os.cpu_count()} CPU cores")
 
 
 async def _language_model(settings: Settings) -> list[Finding]:
     started = perf_counter()
     try:
-        sampler = await open_sampler(settings.sampler, Metrics())
+        sampler = await open_sampler(settings, Metrics())
         loaded = perf_counter()
         drawn = await draw(sampler, [Message("user", _QUESTION)], Sampling(n=5, max_tokens=16, seed=0), seconds=120)
         await sampler.aclose()
@@ -119,3 +138,14 @@ def _pairing(settings: Settings) -> list[Finding]:
         "such as MoritzLaurer/DeBERTa-v3-large-mnli-fever-anli-ling-wanli or cross-encoder/nli-deberta-v3-base"
     )
     return [Finding("warning", "pairing", advice)]
+
+
+async def _store(settings: StoreSettings) -> Finding:
+    """Where records go, and whether what is acknowledged there survives a crash."""
+    try:
+        async with open_store(settings) as store:
+            health = await store.health()
+    except DemurError as error:
+        return Finding("failed", "store", str(error))
+    states: dict[str, State] = {"ok": "ok", "filling": "warning", "not_durable": "warning", "away": "failed"}
+    return Finding(states[health.state], "store", health.detail)

@@ -2,13 +2,14 @@
 
 DemurError
 ├── InvalidRequest                 the caller can mend it
-│   ├── MalformedJSON · BodyTooLarge · UnsupportedMediaType
+│   ├── MalformedJSON · BodyTooLarge · UnsupportedMediaType · BodyTooSlow
 │   ├── ValidationFailed           names each field
 │   ├── ModelNotFound · NotFound · CacheMiss
 │   ├── Unauthenticated · Forbidden
 │   ├── IdempotencyMismatch        the key was used for another request
 │   ├── ContextLengthExceeded
-│   └── UnsupportedByBackend       the language model's server cannot do what was asked
+│   ├── UnsupportedByBackend       the language model's server cannot do what was asked
+│   └── NotCalibratable            the labelled answers do not bear what was asked of them
 ├── Unavailable                    try again later (`retry_after_seconds`)
 │   ├── Overloaded · Draining
 │   ├── RateLimited                this key has used up its share
@@ -19,6 +20,9 @@ DemurError
 ├── BackendError                   the language model failed
 ├── EntailmentUnavailable          the NLI model failed
 ├── StoreFull                      no room to keep what must not be lost
+├── ProfileUnreadable              a calibration profile cannot be used
+├── DatasetUnreadable              a file of questions or of judged answers cannot be used
+├── KeysUnreadable                 the API keys, as configured, mean nothing: the service does not start
 └── DeadlineExceeded
 
 A class's `code` is the slug of the HTTP problem, the label in metrics and the name in logs.
@@ -51,6 +55,10 @@ class BodyTooLarge(InvalidRequest):
 
 class UnsupportedMediaType(InvalidRequest):
     code = "unsupported-media-type"
+
+
+class BodyTooSlow(InvalidRequest):
+    code = "body-too-slow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,10 @@ class UnsupportedByBackend(InvalidRequest):
     code = "unsupported-by-backend"
 
 
+class NotCalibratable(InvalidRequest):
+    code = "not-calibratable"
+
+
 class Unavailable(DemurError):
     code = "unavailable"
 
@@ -160,6 +172,18 @@ class EntailmentUnavailable(DemurError):
 
 class StoreFull(DemurError):
     code = "store-full"
+
+
+class ProfileUnreadable(DemurError):
+    code = "profile-unreadable"
+
+
+class DatasetUnreadable(DemurError):
+    code = "dataset-unreadable"
+
+
+class KeysUnreadable(DemurError):
+    code = "keys-unreadable"
 
 
 class DeadlineExceeded(DemurError):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from shlex import quote
 from types import FrameType
 
 import httpx2
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import start_http_server
 from rich.console import Console
 from rich.text import Text
 
@@ -18,6 +21,7 @@ from demur.api.responses import AnswerResponse
 from demur.app import create_app
 from demur.engine.engine import Engine
 from demur.errors import BackendError, DemurError
+from demur.http_protocol import BoundedProtocol
 from demur.observability import logging
 from demur.settings import Settings
 from demur.terminal import verdict
@@ -70,6 +74,41 @@ class GreetingServer(DrainingServer):
         self._console.print("\n[dim]Ctrl-C stops the service.[/]")
 
 
+def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.server.host,
+        port=settings.server.port,
+        http=BoundedProtocol.limited_to(
+            max_connections=settings.server.max_connections, max_body_bytes=settings.server.max_body_bytes
+        ),
+        ws="none",
+        log_config=None,  # `run` configures logs
+        access_log=False,  # the boundary logs every request, with its id
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.server.drain_timeout_s),
+    )
+
+
+@contextmanager
+def _metrics_port(settings: Settings, app: FastAPI) -> Iterator[None]:
+    """Metrics for who reaches a port that the operator keeps to the network around; no key is asked for there."""
+    port = settings.observability.metrics_port
+    if port is None:
+        yield
+        return
+    try:
+        server, thread = start_http_server(port, settings.server.host, app.state.metrics.registry)
+    except OSError as error:
+        raise BackendError(f"cannot listen on {settings.server.host}:{port} for metrics") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 def run(settings: Settings, question: str | None, console: Console) -> None:
     """Serve until SIGTERM or Ctrl-C; returns when everything accepted is answered.
 
@@ -77,18 +116,13 @@ def run(settings: Settings, question: str | None, console: Console) -> None:
     """
     logging.configure(settings.observability.log_level, settings.observability.log_format)
     app = create_app(settings)
-    uvicorn_config = uvicorn.Config(
-        app,
-        host=settings.server.host,
-        port=settings.server.port,
-        log_config=None,  # ours is configured above
-        access_log=False,  # the boundary logs every request, with its id
-        server_header=False,
-        timeout_graceful_shutdown=round(settings.server.drain_timeout_s),
-    )
-    server = GreetingServer(uvicorn_config, app, question, console)
+    if settings.auth.needs_key and question:
+        console.print("callers need a key: the first question is left out")
+        question = None
+    server = GreetingServer(configured(app, settings), app, question, console)
     try:
-        server.run()
+        with _metrics_port(settings, app):
+            server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not start
         failure: DemurError | None = getattr(app.state, "failure", None)
         raise failure or BackendError(f"cannot listen on {settings.server.host}:{settings.server.port}") from error

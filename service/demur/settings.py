@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import platformdirs
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
@@ -12,13 +14,24 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     SecretStr,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BUNDLED = "bundled"
 _BUNDLE = Path(__file__).parent / "bundled"
+
+_STORE_SCHEMES = (
+    "sqlite:///",
+    "redis://",
+    "rediss://",
+    "unix://",
+    "redis+sentinel://",
+    "redis+cluster://",
+)
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -35,9 +48,24 @@ def _existing_file(path: Path | None) -> Path | None:
     return path
 
 
+def _existing_folder(path: Path | None) -> Path | None:
+    if path is not None and not path.is_dir():
+        raise ValueError(f"no such folder: {path}")
+    return path
+
+
+def _rate(text: str) -> str:
+    if text != "off" and not re.fullmatch(r"[1-9]\d{0,8}/[1-9]\d{0,5}[smhd]", text):
+        raise ValueError("write a rate as 60/60s (also m, h, d), or `off`")
+    return text
+
+
 def _split(urls: object) -> object:
     """Commas are kinder to type than JSON."""
     return tuple(part.strip() for part in urls.split(",") if part.strip()) if isinstance(urls, str) else urls
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class _Group(BaseModel):
@@ -52,11 +80,16 @@ class ServerSettings(_Group):
     allow_open: bool = Field(False, description="Listen on a public address although there are no API keys.")
     root_path: str = Field("", description="Path prefix a proxy strips.")
     max_body_bytes: Positive = Field(1_048_576, description="Larger request bodies are refused (413).")
+    body_timeout_s: Seconds = Field(30, description="A body that takes longer to arrive is refused (408).")
+    max_connections: Positive = Field(1024, description="Connections open at once; more are turned away (503).")
     max_inflight: Positive = Field(64, description="Answers worked on at once.")
     max_queue: int = Field(256, ge=0, description="Answers waiting for a place; more are refused (503).")
     drain_timeout_s: Seconds = Field(30, description="How long accepted work may finish after SIGTERM.")
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="Origins whose pages may call the service from a browser; none by default."
+    )
+    docs: Literal["auto", "open", "off"] = Field(
+        "auto", description="/docs and /openapi.json; auto: open without API keys, for any key once there are some."
     )
 
 
@@ -69,8 +102,18 @@ class AuthSettings(_Group):
     api_keys_file: Annotated[Path | None, AfterValidator(_existing_file)] = Field(
         None, description="A file of such lines; read again when it changes."
     )
-    rate_limit: str = Field("60/60s", description="Requests a key may send, per time; `off` for no limit.")
-    rate_limit_samples: str = Field("600/60s", description="Samples a key may have drawn, per time; `off` for none.")
+    rate_limit: Rate = Field(
+        "60/60s", description="Requests a key may send, per time; `off` for no limit. Without keys there is none."
+    )
+    rate_limit_samples: Rate = Field(
+        "600/60s", description="Samples a key may have drawn, per time; `off` for no limit. Without keys there is none."
+    )
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether callers must show a key: as soon as any are configured, however."""
+        given = self.api_keys.get_secret_value() if self.api_keys else ""
+        return bool(given.strip()) or self.api_keys_file is not None
 
 
 class StoreSettings(_Group):
@@ -83,21 +126,54 @@ class StoreSettings(_Group):
     )
     prefix: str = Field("demur", min_length=1, max_length=32, description="First part of every Redis key.")
     timeout_s: Seconds = Field(0.25, description="How long to wait for Redis before doing without it.")
+    durability: Literal["checked", "assumed"] = Field(
+        "checked",
+        description="checked: records are kept only where Redis says that what it acknowledges is durable; assumed: "
+        "take it to be, where Redis does not tell.",
+    )
     text: bool = Field(False, description="Keep the text of questions and answers with their records.")
     answer_ttl_s: Positive = Field(2_592_000, description="Age at which records are swept; 30 days.")
     cache_ttl_s: int = Field(
         3600, ge=0, le=86_400, description="How long an answer is used again; 0 switches that off."
     )
-    cache_entries: Positive = Field(10_000, description="Answers remembered in this process.")
+    cache_entries: Positive = Field(10_000, description="Answers remembered in this process, where there is no Redis.")
+    cache_bytes: Positive = Field(67_108_864, description="Memory for them; 64 MiB.")
+    pair_ttl_s: int = Field(
+        86_400, ge=0, description="How long Redis remembers verdicts of the NLI model; 0 switches that off."
+    )
     idempotency_ttl_s: int = Field(86_400, ge=0, description="How long a reply can be replayed; 0 switches that off.")
-    lock_ttl_s: Seconds = Field(30, description="A replica that died holds up others no longer than this.")
+    lock_ttl_s: float = Field(
+        30, ge=1, allow_inf_nan=False, description="A replica that died holds up others no longer than this."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_known(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(_STORE_SCHEMES):
+            raise ValueError("write " + ", ".join(f"{scheme}..." for scheme in _STORE_SCHEMES))
+        return url
+
+    @property
+    def location(self) -> str:
+        """`url`, or the SQLite file in the user's data folder."""
+        if self.url is not None:
+            return self.url.get_secret_value()
+        return f"sqlite:///{platformdirs.user_data_path('demur')}/demur.sqlite3"
+
+
+class AuditSettings(_Group):
+    """Answers drawn at random for labelling; their text is kept. Only such labels can carry a guarantee."""
+
+    rate: float = Field(0.0, ge=0, le=1, description="Share of requests to draw.")
 
 
 class SamplerSettings(_Group):
     """Where answers come from."""
 
-    backend: Literal["local", "openai"] = Field(
-        "local", description="`local`: transformers in this process; `openai`: any OpenAI-compatible server."
+    backend: Literal["local", "vllm", "openai"] = Field(
+        "local",
+        description="`local`: transformers in this process; `vllm`: vLLM in this process; `openai`: any "
+        "OpenAI-compatible server.",
     )
     model: str = Field(BUNDLED, description="`bundled`, a Hugging Face name, a folder, or the server's name for it.")
     revision: str | None = Field(None, description="Revision of a Hugging Face model.")
@@ -119,11 +195,28 @@ class SamplerSettings(_Group):
         "auto", description="`openai`: what the server's logprobs are (auto: measure it); off: do not ask for them."
     )
 
+    cache_salt_secret: SecretStr | None = Field(
+        None,
+        description="Keeps the prefix caches of callers with different API keys apart on vLLM (default: made up at "
+        "every start); replicas before one server share it.",
+    )
+
     @model_validator(mode="after")
     def _server_is_named(self) -> Self:
         if self.backend == "openai" and (not self.base_urls or self.model == BUNDLED):
             raise ValueError("the backend openai needs DEMUR_SAMPLER__BASE_URLS and DEMUR_SAMPLER__MODEL")
         return self
+
+
+class VLLMSettings(_Group):
+    """vLLM in this process."""
+
+    args: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Fields of vLLM's AsyncEngineArgs as JSON, such as "
+        '`{"gpu_memory_utilization": 0.8, "tensor_parallel_size": 2}`.',
+    )
+    max_model_len: Positive = Field(4096, description="Tokens of prompt and answer; less where the model reads less.")
 
 
 class NLISettings(_Group):
@@ -149,6 +242,11 @@ class NLISettings(_Group):
     batch_timeout_s: Seconds = Field(30, description="A batch that takes longer counts as failed.")
     pair_memo: Positive = Field(50_000, description="Verdicts remembered in this process.")
     threads: Positive | None = Field(None, description="CPU threads of the NLI model (default: all cores).")
+    overlap: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Judge pairs of the samples that are there while others are drawn; auto: unless the language model "
+        "needs the same processor.",
+    )
 
     @model_validator(mode="after")
     def _server_is_named(self) -> Self:
@@ -164,6 +262,14 @@ class ClusteringSettings(_Group):
         "strict", description="strict: each entails the other; relaxed: no contradiction and not both neutral."
     )
     include_prompt: bool = Field(True, description="Show the question to the NLI model before each answer.")
+
+
+class CalibrationSettings(_Group):
+    """What was learnt from labelled answers."""
+
+    profiles: Annotated[Path | None, AfterValidator(_existing_folder)] = Field(
+        None, description="Folder of calibration profiles (*.json, made by `demur calibrate`), read at start."
+    )
 
 
 class DefaultsSettings(_Group):
@@ -186,6 +292,9 @@ class ObservabilitySettings(_Group):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level shown.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or for people.")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Serve /metrics on a port of its own as well, open to all who reach it."
+    )
 
 
 class Settings(BaseSettings):
@@ -198,8 +307,17 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     store: StoreSettings = StoreSettings()
+    audit: AuditSettings = AuditSettings()
     sampler: SamplerSettings = SamplerSettings()
+    vllm: VLLMSettings = VLLMSettings()
     nli: NLISettings = NLISettings()
     clustering: ClusteringSettings = ClusteringSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     defaults: DefaultsSettings = DefaultsSettings()
     observability: ObservabilitySettings = ObservabilitySettings()
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether entailment runs while samples are drawn (docs/design/0008)."""
+        shares_processor = self.sampler.backend == "local" and self.nli.backend == "cross_encoder"
+        return self.nli.overlap == "on" or (self.nli.overlap == "auto" and not shares_processor)

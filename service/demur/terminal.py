@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from demur.api.responses import AnswerResponse, ClusterOut, TimingsOut
+from demur.api.responses import AnswerResponse, ClusterOut, GuaranteeOut, TimingsOut
 from demur.types import Action, Reason
 
 _STYLE = {Action.ANSWER: ("✔", "bold green"), Action.RETRIEVE: ("⌕", "bold yellow"), Action.ABSTAIN: ("✘", "bold red")}
@@ -78,12 +78,21 @@ def _signals(response: AnswerResponse) -> Table:
         asked = f"{response.nli.pairs} pairs by {escape(response.nli.model or 'exact match')}"
         table.add_row("entailment", asked)
         table.add_row("time", _time(response.timings))
+    if response.guarantee:
+        table.add_row("guarantee", _promise(response.guarantee))
     table.add_row("degraded", ", ".join(d.value for d in response.degraded) or "nothing")
     return table
 
 
+def _promise(guarantee: GuaranteeOut) -> str:
+    stages = "first answers" if guarantee.scope == "closed_book" else "with one retrieval"
+    bound = f"at most {guarantee.alpha:.1%} of answers wrong, with confidence {1 - guarantee.delta:.1%}"
+    return f"{bound} ({stages}, questions like {escape(guarantee.population)})"
+
+
 def _time(timings: TimingsOut) -> str:
-    return f"{timings.total_s:.2f} s (generate {timings.generate_s:.2f}, NLI {timings.nli_s:.2f})"
+    nli = f"NLI {timings.nli_s:.2f}" + (f", {timings.nli_hidden_s:.2f} of it meanwhile" if timings.nli_hidden_s else "")
+    return f"{timings.total_s:.2f} s (generate {timings.generate_s:.2f}, {nli})"
 
 
 def _number(value: float | None, unit: str = "") -> str:

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -47,6 +48,7 @@ class Degradation(StrEnum):
     LONG_ANSWERS = "long_answers"
     UNCALIBRATED = "uncalibrated"
     DEADLINE = "deadline"
+    CACHE_UNAVAILABLE = "cache_unavailable"
 
 
 LogprobSource = Literal["raw", "processed", "unknown"]
@@ -58,6 +60,8 @@ CacheStatus = Literal["hit", "miss", "bypass", "refresh", "shared"]
 
 ANONYMOUS = "anonymous"  # the tenant where there are no API keys
 Role = Literal["system", "user", "assistant", "developer"]
+Scope = Literal["closed_book", "two_stage"]
+SignalName = Literal["agreement", "semantic_entropy", "mean_logprob", "min_logprob", "greedy_agrees", "sample_coverage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,10 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How answers are drawn: one greedy (T=0) answer, and `n` at `temperature`."""
+    """How answers are drawn: one greedy (T=0) answer, and `n` at `temperature`.
+
+    Requests of different `cache_scope` share nothing in the language model's prefix cache.
+    """
 
     n: int = 10
     temperature: float = 1.0
@@ -86,6 +93,7 @@ class Sampling:
     max_tokens: int = 256
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    cache_scope: str | None = None
 
     @property
     def is_unmodified(self) -> bool:
@@ -315,6 +323,34 @@ class Signals:
 
 
 @dataclass(frozen=True, slots=True)
+class Guarantee:
+    """With confidence 1 - delta, at most a share alpha of the answered questions is answered wrongly.
+
+    It holds for questions that come from where `population` came from, and was tested on `n_calibration` of them, of
+    which `n_accepted` were answered, `errors` wrongly. `two_stage`: answered at once or after one retrieval, together.
+    """
+
+    scope: Scope
+    population: str
+    alpha: float
+    delta: float
+    n_calibration: int
+    n_accepted: int
+    errors: int
+    type: Literal["selective_risk"] = "selective_risk"
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationInfo:
+    """The profile that turned the signals into a probability."""
+
+    id: str
+    method: Literal["platt", "isotonic", "fused"]
+    n_labels: int
+    fitted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     action: Action
     reason: Reason
@@ -322,22 +358,34 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What an answer cost. Counts of directed NLI pairs and tokens; times in seconds."""
+    """What an answer cost. Counts of directed NLI pairs and tokens; times in seconds.
+
+    `n_pairs_speculative` were asked before all samples had landed, and not needed in the end; they are not among
+    `n_pairs`. `nli_seconds` is all the time for which pairs of this answer were with the NLI model; of it,
+    `nli_hidden_seconds` lay before the last sample had landed, within `generate_seconds`.
+    """
 
     n_pairs: int = 0
     n_pairs_cached: int = 0
+    n_pairs_speculative: int = 0
     nli_truncated: bool = False
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     queue_seconds: float = 0.0
     generate_seconds: float = 0.0
     nli_seconds: float = 0.0
+    nli_hidden_seconds: float = 0.0
     total_seconds: float = 0.0
+
+    @property
+    def nli_visible_seconds(self) -> float:
+        """What the NLI model added to the generation."""
+        return self.nli_seconds - self.nli_hidden_seconds
 
     @property
     def decide_seconds(self) -> float:
         """What no other phase took."""
-        return max(0.0, self.total_seconds - self.queue_seconds - self.generate_seconds - self.nli_seconds)
+        return max(0.0, self.total_seconds - self.queue_seconds - self.generate_seconds - self.nli_visible_seconds)
 
     def until(self, total_seconds: float) -> Work:
         return replace(self, total_seconds=total_seconds)
@@ -347,7 +395,9 @@ class Work:
 class Answer:
     """The answer, the evidence for it, and what to do with it.
 
-    `text` is what the model said, whatever the decision; `on_abstain` is applied where it is shown.
+    `text` is what the model said, whatever the decision; `on_abstain` is applied where it is shown. `policy` holds the
+    thresholds used: the caller's own, or those of the profile named in `calibration`; `signals` is what a
+    profile reads.
     """
 
     id: str
@@ -358,8 +408,11 @@ class Answer:
     text: str
     chosen: Sample
     decision: Decision
+    policy: Policy
+    guarantee: Guarantee | None
+    calibration: CalibrationInfo | None
     confidence: float
-    is_calibrated: bool
+    signals: Mapping[SignalName, float]
     uncertainty: Uncertainty
     token_confidence: TokenConfidence | None
     groundedness: float | None
@@ -370,6 +423,11 @@ class Answer:
     semantic_ids: tuple[int, ...]
     degraded: tuple[Degradation, ...]
     work: Work
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether `confidence` is a probability of being correct."""
+        return self.calibration is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ import pytest
 from demur.observability.metrics import Metrics
 from demur.samplers.endpoints import Endpoints
 from demur.samplers.openai_compatible import OpenAISampler
+from demur.samplers.vllm import VLLMSampler
 from tests.conformance.openai_server import MODEL, Behaviour, OpenAIServer, openai_server
 from tests.conformance.probing import Connect
+from tests.conformance.vllm_engines import Server, running_sampler, starting_server
 
 
 @pytest.fixture
@@ -39,3 +41,29 @@ async def connect(metrics: Metrics) -> AsyncIterator[Connect]:
             return sampler
 
         yield build
+
+
+@pytest.fixture(scope="session")
+async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """Tests that depend on it share an event loop, as vLLM's engine belongs to the one that draws first."""
+    yield  # noqa: PT022 - pytest's plugin keeps the loop for as long as a fixture is to be continued in it
+
+
+@pytest.fixture(scope="package")
+def vllm_server() -> Iterator[Server]:
+    """`vllm serve`, on its way: it starts while the engine in this process does."""
+    with starting_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def vllm_sampler(one_loop: None, vllm_server: Server) -> Iterator[VLLMSampler]:
+    """vLLM in this process."""
+    with running_sampler() as sampler:
+        yield sampler
+
+
+@pytest.fixture(scope="package")
+def vllm_url(vllm_server: Server) -> str:
+    """`vllm serve`."""
+    return vllm_server.url()

@@ -36,9 +36,11 @@ def scripted_sampler() -> ScriptedSampler:
     )
 
 
-def openai_sampler(url: str, *, metrics: Metrics | None = None, **endpoint_options: Any) -> OpenAISampler:
+def openai_sampler(
+    url: str, *, model: str = MODEL, metrics: Metrics | None = None, **endpoint_options: Any
+) -> OpenAISampler:
     endpoints = Endpoints([url], metrics or Metrics(), **endpoint_options)
-    return OpenAISampler(endpoints, model=MODEL)
+    return OpenAISampler(endpoints, model=model)
 
 
 async def draw(sampler: Sampler, messages: list[Message], sampling: Sampling) -> list[Sample]:
@@ -48,6 +50,14 @@ async def draw(sampler: Sampler, messages: list[Message], sampling: Sampling) ->
 async def draw_sorted(sampler: Sampler, messages: list[Message], sampling: Sampling) -> list[Sample]:
     """The greedy answer, then sample 0 ... n-1."""
     return sorted(await draw(sampler, messages, sampling), key=lambda s: (not s.is_greedy, s.index))
+
+
+def assert_same(first: list[Sample], second: list[Sample], *, tolerance: float = 0.0) -> None:
+    """Equal but for logprobs, which may differ by `tolerance` nats."""
+    bare = [[replace(sample, token_logprobs=None) for sample in samples] for samples in (first, second)]
+    assert bare[0] == bare[1]
+    for one, other in zip(first, second, strict=True):
+        assert one.token_logprobs == pytest.approx(other.token_logprobs, abs=tolerance)
 
 
 @dataclass
@@ -96,8 +106,8 @@ class Reference:
     tokenizer: Any
 
     @classmethod
-    def load(cls, folder: Path) -> Reference:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    def load(cls, folder: Path, *, dtype: torch.dtype = torch.float32) -> Reference:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).eval()
         return cls(model, AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
     def prompt_ids(self, messages: list[Message]) -> list[int]:

@@ -56,6 +56,28 @@ async def test_calls_with_distinct_seeds_stand_in_for_n(serve: Any, connect: Con
     assert apart == await draw_sorted(connect(good), FRANCE, sampling)
 
 
+async def test_requests_of_a_scope_share_a_salt(serve: Any, connect: Connect) -> None:
+    """One that tells nothing of the scope; other scopes have another, and requests without one none."""
+    server = serve(Behaviour())
+    sampler = await probed(connect(server), server)
+    for scope in ("key-1", "key-1", "key-2", None):
+        await draw(sampler, FRANCE, Sampling(n=2, max_tokens=4, cache_scope=scope))
+    salts = [body.get("cache_salt") for body in server.bodies]
+    assert len({*salts[:4]}) == 1
+    assert len({*salts[4:6]}) == 1
+    assert salts[6:] == [None, None]
+    assert len({salts[0], salts[4]}) == 2
+    assert all(salt and len(salt) == 64 and "key" not in salt for salt in salts[:6])
+
+
+async def test_a_server_that_refuses_a_salt_is_asked_without_it(serve: Any, connect: Connect) -> None:
+    """As OpenAI does, which keeps its customers' caches apart itself."""
+    server = serve(Behaviour(refuses=("cache_salt",)))
+    sampler = connect(server)
+    assert len(await draw(sampler, FRANCE, Sampling(n=2, max_tokens=4, cache_scope="key-1"))) == 3
+    assert sampler.refused_fields == {"cache_salt"}
+
+
 async def test_calls_without_a_seed_get_distinct_ones(serve: Any, connect: Connect) -> None:
     """A server whose seed is fixed by default must not give the same answer n times."""
     server = serve(Behaviour(n="ignored"))

@@ -19,13 +19,15 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
-from demur.settings import Settings
+from demur.settings import Settings, StoreSettings
+from tests.redis_server import redis_server
 from tests.service.running import Service, serving
 
 ROOT = Path(__file__).parents[2]
 PUBLIC_TARGETS = ("remote", "cpu", "gpu")
-SERVICES = {"api", "prometheus", "grafana", "tei", "vllm"}
+SERVICES = {"api", "redis", "prometheus", "grafana", "tei", "vllm"}
 # Images of others that expect root; compose takes all its capabilities.
 ROOT_SERVICES = {"tei", "vllm"}
 WRITABLE_SERVICES = {"vllm"}
@@ -137,7 +139,7 @@ def test_an_image_runs_the_service_as_nobody_in_particular(target: str) -> None:
 def test_libraries_write_into_the_volume(target: str) -> None:
     environment, volume = _environment(target), _last(target, "VOLUME")
     folders = {name: value for name, value in environment.items() if re.search(r"HOME|CACHE_DIR", name)}
-    assert {"HF_HOME", "XDG_CACHE_HOME"} <= folders.keys()
+    assert {"HF_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"} <= folders.keys()
     assert all(value.startswith(f"{volume}/") for value in folders.values())
     assert _last(target, "WORKDIR") == volume
 
@@ -157,7 +159,7 @@ def test_an_images_settings_are_settings_and_valid(target: str, monkeypatch: pyt
     settings = Settings(_env_file=None)
     assert settings.server.host == "0.0.0.0"
     assert settings.server.allow_open
-    assert (settings.sampler.backend == "local") is (target != "remote")
+    assert settings.sampler.backend == {"remote": "openai", "cpu": "local", "gpu": "vllm"}[target]
 
 
 def test_the_remote_image_holds_no_model_library_and_no_model() -> None:
@@ -175,6 +177,14 @@ def test_torch_is_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = next(d for d in project["optional-dependencies"]["local"] if d.startswith("torch=="))
     assert any(f"install {pinned} " in command for command in STAGES["cpu-build"].all("RUN"))
+
+
+def test_the_gpu_image_has_a_vllm_that_the_extra_takes() -> None:
+    """So that installing the extra there moves nothing."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (wanted,) = [found for found in map(Requirement, extras["vllm"]) if found.name == "vllm"]
+    assert wanted.specifier.contains(STAGES["gpu"].base.rpartition(":v")[2])
+    assert any("'/src[vllm]'" in command for command in STAGES["gpu"].all("RUN"))
 
 
 def test_packages_come_from_the_default_registry_but_for_torch() -> None:
@@ -205,7 +215,7 @@ def _health(command: str, service: Service) -> int:
 def test_compose_has_the_services_it_documents() -> None:
     assert COMPOSE["services"].keys() == SERVICES
     without_profile = {name for name, service in COMPOSE["services"].items() if "profiles" not in service}
-    assert without_profile == {"api", "prometheus", "grafana"}
+    assert without_profile == {"api", "redis", "prometheus", "grafana"}
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -254,10 +264,22 @@ def test_the_service_in_compose_is_the_bundled_demo_unless_told_otherwise() -> N
     """A name without a value is taken over only where the user's environment has it."""
     api = COMPOSE["services"]["api"]
     assert api["build"]["target"] == "cpu"
-    assert set(api["environment"]) <= _setting_names()
+    assert {line.partition("=")[0] for line in api["environment"]} <= _setting_names()
     assert api["user"] == _last("cpu", "USER")
     assert [volume.split(":")[1] for volume in api["volumes"]] == [_last("cpu", "VOLUME")]
     assert not any(service["required"] for service in api["depends_on"].values())
+
+
+def test_redis_in_compose_keeps_what_it_acknowledges(tmp_path: Path) -> None:
+    """Its own command, run by a real redis-server: the service finds nothing to complain about."""
+    command = COMPOSE["services"]["redis"]["command"]
+    assert command[0] == "redis-server"
+    assert "DEMUR_STORE__URL=${DEMUR_STORE__URL:-redis://redis:6379/0}" in COMPOSE["services"]["api"]["environment"]
+    with redis_server(tmp_path, command[1:]) as redis:
+        store = StoreSettings(url=redis.url, timeout_s=20)
+        with serving({"q": ["a"]}, settings=Settings(store=store)) as service:
+            assert service.client.get("/readyz").json()["store"]["state"] == "ok"
+            assert service.ask().json()["stored"] is True
 
 
 def test_compose_waits_longer_than_the_service_drains() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -15,11 +17,14 @@ from time import monotonic, sleep
 import httpx2
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
 
 from demur.app import create_app
 from demur.engine.engine import Engine
 from demur.entailment.base import EntailmentModel
+from demur.samplers.base import Sampler
 from demur.samplers.scripted import Script, ScriptedSampler
+from demur.server import configured
 from demur.settings import Settings
 from demur.types import Pair, Verdict
 
@@ -63,19 +68,25 @@ class SameText:
 
 @contextmanager
 def serving(
-    script: Script, *, entailment: EntailmentModel | None = None, settings: Settings | None = None
+    script: Script,
+    *,
+    sampler: Sampler | None = None,
+    entailment: EntailmentModel | None = None,
+    settings: Settings | None = None,
 ) -> Iterator[Service]:
-    """A service in a thread of this process, over a scripted sampler."""
-    sampler = ScriptedSampler(script)
-    app = create_app(settings or Settings(), sampler=sampler, entailment=entailment or SameText())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    """A service in a thread of this process, over a scripted sampler, or over `sampler`."""
+    scripted = ScriptedSampler(script)
+    settings = settings or Settings()
+    listening = settings.model_copy(update={"server": settings.server.model_copy(update={"port": 0})})
+    app = create_app(settings, sampler=sampler or scripted, entailment=entailment or SameText())
+    server = uvicorn.Server(configured(app, listening))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_for(lambda: server.started, "the server to listen")
         url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         with httpx2.Client(base_url=url, timeout=30) as client:
-            yield Service(url, sampler, client, app)
+            yield Service(url, scripted, client, app)
     finally:
         server.should_exit = True
         thread.join(START_SECONDS)
@@ -96,7 +107,7 @@ def serve_process(**env: str) -> Iterator[Process]:
     environment = {**os.environ, "DEMUR_OBSERVABILITY__LOG_FORMAT": "json", "COLUMNS": "200", **env}
     popen = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        yield Process(_announced_url(popen), popen)
+        yield Process(announced_url(popen), popen)
     finally:
         popen.terminate()
         popen.wait(START_SECONDS)
@@ -104,12 +115,38 @@ def serve_process(**env: str) -> Iterator[Process]:
             popen.stdout.close()
 
 
-def _announced_url(popen: subprocess.Popen[str]) -> str:
+def announced_url(popen: subprocess.Popen[str]) -> str:
     assert popen.stdout
     for line in popen.stdout:
         if found := re.search(r"listens on (http://\S+)", line):
             return found[1]
     raise RuntimeError(f"demur serve ended with status {popen.wait()} before it listened")
+
+
+def metric(service: Service, name: str, **labels: str) -> float:
+    """The sum of the series of that name that carry these labels."""
+    families = text_string_to_metric_families(service.client.get("/metrics").text)
+    samples = [s for f in families for s in f.samples if s.name == name]
+    return sum(s.value for s in samples if labels.items() <= s.labels.items())
+
+
+@contextmanager
+def connection(service: Service) -> Iterator[socket.socket]:
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connected:
+        yield connected
+
+
+@contextmanager
+def half_asked(service: Service, prompt: str) -> Iterator[None]:
+    """A question whose asker waits until the block ends, and then hangs up."""
+    body = json.dumps({"prompt": prompt}).encode()
+    head = (
+        f"POST /v1/answer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with connection(service) as connected:
+        connected.sendall(head.encode() + body)
+        yield
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:

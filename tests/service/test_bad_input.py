@@ -81,6 +81,14 @@ def test_a_wrong_field_is_named(service: Service, body: dict[str, object], point
     assert words in named[pointer]
 
 
+def test_not_more_errors_are_told_than_anybody_reads(service: Service) -> None:
+    """5,000 wrong fields: the first hundred and how many more, so that the reply is no larger than the request."""
+    response = service.client.post("/v1/answer", json={"prompt": "q", **{f"k{i}": i for i in range(5_000)}})
+    errors = response.json()["errors"]
+    assert (response.status_code, len(errors)) == (422, 101)
+    assert errors[-1] == {"pointer": "", "detail": "and 4900 more"}
+
+
 BODIES = [
     (b"", "not JSON"),
     (b"{", "not JSON"),

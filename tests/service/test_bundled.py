@@ -18,10 +18,11 @@ from tests.service.running import START_SECONDS, serve_process, wait_for
 
 pytestmark = pytest.mark.model
 FULL = ["clusters", "samples", "token_logprobs", "nli", "timings"]
+DRAWN = {"mode": "bypass"}  # these tests are about the models, not about what is remembered of them
 
 
 def ask(client: httpx2.Client, prompt: str, **fields: object) -> dict[str, Any]:
-    response = client.post("/v1/answer", json={"prompt": prompt, "include": FULL, **fields})
+    response = client.post("/v1/answer", json={"prompt": prompt, "include": FULL, "cache": DRAWN, **fields})
     assert response.status_code == 200, response.text
     body: dict[str, Any] = response.json()
     return body
@@ -130,7 +131,7 @@ def test_a_hundred_at_once_are_all_answered(bundled: httpx2.Client) -> None:
 
 def test_departed_clients_do_not_hold_the_model(bundled: httpx2.Client) -> None:
     """Twenty clients that hang up while they wait: the next one is answered, and no work is left behind."""
-    body = json.dumps({"prompt": "word " * 200, "quality": "thorough"}).encode()
+    body = json.dumps({"prompt": "word " * 200, "quality": "thorough", "cache": DRAWN}).encode()
     head = f"POST /answer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     address = (bundled.base_url.host, bundled.base_url.port)
     connections = [socket.create_connection(address) for _ in range(20)]
@@ -156,7 +157,8 @@ def test_sigterm_finishes_what_was_accepted() -> None:
 
         def client() -> None:
             try:
-                reply = httpx2.post(f"{process.url}/v1/answer", json={"prompt": "Who wrote Hamlet?"}, timeout=60)
+                question = {"prompt": "Who wrote Hamlet?", "cache": DRAWN}
+                reply = httpx2.post(f"{process.url}/v1/answer", json=question, timeout=60)
             except httpx2.TransportError:
                 return  # not accepted: the socket was closed before the request was read
             statuses.append(reply.status_code)

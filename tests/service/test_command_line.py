@@ -57,6 +57,20 @@ def test_a_service_without_its_model_does_not_start() -> None:
     assert "/no/such/model" in done.stderr.rsplit("demur:", 1)[1].replace("\n", "")
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis://localhost:many/0", "DEMUR_STORE__URL cannot be understood"),
+        ("sqlite:////dev/null/demur.sqlite3", "/dev/null/demur.sqlite3"),
+    ],
+)
+def test_a_service_whose_store_cannot_be_opened_does_not_start(url: str, words: str) -> None:
+    """Before any model is loaded; the last line says why, exit status 1."""
+    done = demur("serve", "--port", "0", DEMUR_STORE__URL=url)
+    assert done.returncode == 1
+    assert words in done.stderr.rsplit("demur:", 1)[1].replace("\n", "")
+
+
 def test_config_show_lists_every_setting() -> None:
     """Variable, value and meaning; what was changed is marked."""
     done = demur("config", "show", DEMUR_SERVER__PORT="9000")
@@ -72,6 +86,7 @@ def test_config_show_lists_every_setting() -> None:
         ({"DEMUR_SAMPLER__MODLE": "x"}, "DEMUR_SAMPLER__MODLE"),
         ({"DEMUR_SERVER__HOST": "0.0.0.0"}, "ALLOW_OPEN"),
         ({"DEMUR_DEFAULTS__PROMPT_TEMPLATE_FILE": "/no/such/file"}, "no such file"),
+        ({"DEMUR_STORE__URL": "mysql://db"}, "sqlite:///"),
     ],
 )
 def test_wrong_settings_are_named(env: dict[str, str], words: str) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from demur.api.problems import PROBLEMS
 from demur.samplers.scripted import ScriptedAnswer
 from demur.settings import ServerSettings, Settings
-from tests.service.running import Service, serving, wait_for
+from tests.service.running import Service, connection, half_asked, metric, serving, wait_for
+
+ALONE = {"cache": {"mode": "bypass"}}  # work of its own for each request, although all ask the same
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +26,11 @@ def service() -> Iterator[Service]:
         yield running
 
 
-def _metric(service: Service, name: str, **labels: str) -> float:
-    families = text_string_to_metric_families(service.client.get("/metrics").text)
-    samples = [s for f in families for s in f.samples if s.name == name]
-    return sum(s.value for s in samples if labels.items() <= s.labels.items())
-
-
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/startupz", "/health"])
 def test_probes_answer(service: Service, path: str) -> None:
     """Each probe says ok while the service takes requests."""
     response = service.client.get(path)
-    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    assert (response.status_code, response.json()["status"]) == (200, "ok")
 
 
 def test_version_names_the_models(service: Service) -> None:
@@ -55,14 +47,14 @@ def test_every_problem_has_a_page(service: Service) -> None:
 
 def test_decisions_are_counted(service: Service) -> None:
     """Requests, decisions, entropy and phases are in /metrics; labels hold no prompt."""
-    before = _metric(service, "demur_answers_total", decision="answer")
+    before = metric(service, "demur_answers_total", decision="answer")
     service.ask("q")
-    assert _metric(service, "demur_answers_total", decision="answer") == before + 1
-    assert _metric(service, "demur_semantic_entropy_nats_bucket", le="0.0") >= 1
+    assert metric(service, "demur_answers_total", decision="answer") == before + 1
+    assert metric(service, "demur_semantic_entropy_nats_bucket", le="0.0") >= 1
     for phase in ("queue", "generate", "nli", "decide"):
-        assert _metric(service, "demur_phase_duration_seconds_count", phase=phase) >= 1
-    assert _metric(service, "demur_http_requests_total", route="/v1/answer", status="2xx") >= 1
-    assert _metric(service, "demur_ready") == 1
+        assert metric(service, "demur_phase_duration_seconds_count", phase=phase) >= 1
+    assert metric(service, "demur_http_requests_total", route="/v1/answer", status="2xx") >= 1
+    assert metric(service, "demur_ready") == 1
 
 
 def test_unknown_paths_do_not_grow_the_metrics(service: Service) -> None:
@@ -82,45 +74,26 @@ def test_metrics_speak_openmetrics_when_asked(service: Service) -> None:
 def test_a_departed_client_frees_the_work(service: Service) -> None:
     """A client that hangs up: its draws are cancelled at once, not after 30 s."""
     before = service.sampler.n_cancelled
-    with _half_asked(service, "slow"):
+    with half_asked(service, "slow"):
         wait_for(lambda: service.sampler.n_running == 11, "the draws to begin")
     wait_for(lambda: service.sampler.n_cancelled == before + 11, "the draws to be cancelled")
     assert service.sampler.n_running == 0
-    wait_for(lambda: _metric(service, "demur_inflight_requests") == 0, "the place to be given back")
+    wait_for(lambda: metric(service, "demur_inflight_requests") == 0, "the place to be given back")
 
 
 def test_a_client_that_leaves_during_its_upload_is_no_bug(service: Service) -> None:
     """Half a body, then nothing: counted as the client's, not as a 5xx."""
-    before = _metric(service, "demur_http_requests_total", status="4xx")
-    with _connection(service) as connection:
-        connection.sendall(b"POST /v1/answer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-    wait_for(lambda: _metric(service, "demur_http_requests_total", status="4xx") == before + 1, "the count")
-    assert _metric(service, "demur_http_requests_total", status="5xx") == 0
-
-
-@contextmanager
-def _connection(service: Service) -> Iterator[socket.socket]:
-    host, port = service.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as connection:
-        yield connection
-
-
-@contextmanager
-def _half_asked(service: Service, prompt: str) -> Iterator[None]:
-    """A question whose asker waits until the block ends, and then hangs up."""
-    body = json.dumps({"prompt": prompt}).encode()
-    head = (
-        f"POST /v1/answer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    with _connection(service) as connection:
-        connection.sendall(head.encode() + body)
-        yield
+    before = metric(service, "demur_http_requests_total", status="4xx")
+    with connection(service) as connected:
+        connected.sendall(b"POST /v1/answer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    wait_for(lambda: metric(service, "demur_http_requests_total", status="4xx") == before + 1, "the count")
+    assert metric(service, "demur_http_requests_total", status="5xx") == 0
 
 
 def test_a_hundred_at_once_are_all_answered(service: Service) -> None:
     """100 concurrent requests of 0.2 s each, more than run at once: each gets its answer."""
     with ThreadPoolExecutor(100) as pool:
-        statuses = list(pool.map(lambda _: service.ask("0.2 s").status_code, range(100)))
+        statuses = list(pool.map(lambda _: service.ask("0.2 s", **ALONE).status_code, range(100)))
     assert statuses == [200] * 100
 
 
@@ -129,12 +102,12 @@ def test_overload_is_refused_with_a_time_to_come_back() -> None:
     settings = Settings(server=ServerSettings(max_inflight=1, max_queue=1))
     with serving({"q": [ScriptedAnswer("Paris", delay_seconds=3)]}, settings=settings) as service:
         with ThreadPoolExecutor(3) as pool:
-            responses = list(pool.map(lambda _: service.ask("q"), range(3)))
+            responses = list(pool.map(lambda _: service.ask("q", **ALONE), range(3)))
         refused = [r for r in responses if r.status_code == 503]
         assert sorted(r.status_code for r in responses) == [200, 200, 503]
         assert refused[0].json()["type"] == "/problems/overloaded"
         assert int(refused[0].headers["retry-after"]) >= 1
-        assert _metric(service, "demur_rejected_total", reason="overloaded") == 1
+        assert metric(service, "demur_rejected_total", reason="overloaded") == 1
 
 
 def test_draining_finishes_what_was_accepted() -> None:
@@ -144,7 +117,7 @@ def test_draining_finishes_what_was_accepted() -> None:
         wait_for(lambda: service.sampler.n_running > 0, "the work to begin")
         service.engine().drain()
         assert service.client.get("/readyz").status_code == 503
-        refused = service.ask("q")
+        refused = service.ask("q", **ALONE)
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/draining")
         assert accepted.result().status_code == 200
 

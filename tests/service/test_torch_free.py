@@ -19,7 +19,7 @@ from tests.conformance.tei_server import Tei, refusing, serving_tei
 QUESTION = "What is the capital of France?"
 WITHOUT_TORCH = """
 import sys
-sys.modules |= dict.fromkeys(["torch", "transformers", "sentence_transformers", "tokenizers", "numpy"])
+sys.modules |= dict.fromkeys(["torch", "transformers", "sentence_transformers", "tokenizers"])
 from demur.cli import main
 main()
 """

@@ -9,10 +9,12 @@ import anyio
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.openapi.models import Example
 
+from demur.api.guard import requires
 from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
 from demur.api.requests import AnswerRequest
 from demur.api.responses import AnswerResponse
+from demur.api.tenant import TenantDep
 from demur.engine.answering import Answering
 from demur.engine.engine import Engine
 from demur.settings import DefaultsSettings
@@ -66,8 +68,8 @@ AnsweringDep = Annotated[Answering, Depends(get_answering)]
 DefaultsDep = Annotated[DefaultsSettings, Depends(get_defaults)]
 
 
-@router.post("/v1/answer", response_model=AnswerResponse, tags=["answer"])
-@router.post("/answer", response_model=AnswerResponse, include_in_schema=False)
+@router.post("/v1/answer", response_model=AnswerResponse, tags=["answer"], dependencies=[requires("answer")])
+@router.post("/answer", response_model=AnswerResponse, include_in_schema=False, dependencies=[requires("answer")])
 async def answer(
     body: Annotated[AnswerRequest, Body(openapi_examples=EXAMPLES)],
     request: Request,
@@ -75,9 +77,10 @@ async def answer(
     engine: EngineDep,
     answering: AnsweringDep,
     defaults: DefaultsDep,
+    tenant: TenantDep,
 ) -> AnswerResponse | Response:
     """Answer a question, with the evidence for the answer and a decision: answer, retrieve or abstain."""
-    question = body.to_domain(defaults, engine.model)
+    question = body.to_domain(defaults, engine.model, tenant)
     answered = await while_connected(request, lambda: answering.answer(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -108,9 +111,12 @@ async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) ->
 
 
 def _verdict_headers(answered: Answered) -> dict[str, str]:
-    """The verdict for clients that cannot see the body, and where the time went (milliseconds, W3C Server-Timing)."""
+    """The verdict for clients that cannot see the body, and where the time went (milliseconds, W3C Server-Timing).
+
+    The phases follow one another: of entailment, what ran after generation.
+    """
     answer, work = answered.answer, answered.answer.work
-    phases = {"queue": work.queue_seconds, "gen": work.generate_seconds, "nli": work.nli_seconds}
+    phases = {"queue": work.queue_seconds, "gen": work.generate_seconds, "nli": work.nli_visible_seconds}
     return {
         "X-Demur-Decision": answer.decision.action.value,
         "X-Demur-Confidence": f"{answer.confidence:.4f}",

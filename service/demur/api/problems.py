@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from starlette.exceptions import HTTPException
 from demur.errors import DemurError, FieldError, ValidationFailed
 
 CLIENT_CLOSED_REQUEST = 499
+MAX_ERRORS = 100  # of one request that are told: else a small body could ask for a large reply
+RETRYABLE = {408, 409, 429, 500, 502, 503, 504}
 _ADDED = {"named policy", "own policy", "[key]"}
 
 
@@ -34,14 +37,20 @@ PROBLEMS: dict[str, Problem] = {
     "model-not-found": Problem(404, "No such model", "Leave `model` out, or name the one /version shows."),
     "method-not-allowed": Problem(405, "Wrong method", "The `Allow` header lists the methods of this path."),
     "cache-miss": Problem(404, "Nothing is remembered", "Leave `cache.mode` at `default` to have it answered."),
+    "body-too-slow": Problem(408, "The body took too long", "Send it faster, or raise DEMUR_SERVER__BODY_TIMEOUT_S."),
+    "head-too-slow": Problem(408, "The headers took too long", "Send the whole head of a request at once."),
     "idempotency-in-progress": Problem(409, "The same request is still running", "Try again a little later."),
     "body-too-large": Problem(413, "The body is too large", "Send less, or raise DEMUR_SERVER__MAX_BODY_BYTES."),
-    "unsupported-media-type": Problem(415, "The body is of the wrong type", "Send `Content-Type: application/json`."),
+    "unsupported-media-type": Problem(
+        415, "The body is of the wrong type", "Send `Content-Type: application/json`, not compressed."
+    ),
     "validation-failed": Problem(422, "Some fields are wrong", "`errors` names each field and what it needs."),
     "context-length-exceeded": Problem(422, "The prompt is too long for the model", "Shorten prompt or context."),
     "idempotency-mismatch": Problem(422, "This idempotency key was used before", "Take a new key for a new request."),
     "unsupported-by-backend": Problem(422, "The model's server cannot do that", "`detail` names what to leave out."),
+    "not-calibratable": Problem(422, "The labels do not bear it", "`detail` says what is missing."),
     "rate-limited": Problem(429, "Too many requests", "Try again after `retry_after_s` seconds."),
+    "head-too-large": Problem(431, "The headers are too many or too large", "Send at most 100, in 64 KiB altogether."),
     "internal": Problem(500, "Something broke on our side", "Report it with the `request_id`."),
     "backend-error": Problem(502, "The language model failed", "Try again; see the server's log."),
     "unavailable": Problem(503, "Not now", "Try again after `retry_after_s` seconds."),
@@ -53,6 +62,8 @@ PROBLEMS: dict[str, Problem] = {
     "draining": Problem(503, "Shutting down", "Ask another replica."),
     "degraded-refused": Problem(503, "A signal is missing and `strict` was set", "Leave `strict` out to accept less."),
     "nli-unavailable": Problem(503, "The entailment model failed", "Try again."),
+    "profile-unreadable": Problem(500, "A calibration profile cannot be used", "Fit it again; `detail` names it."),
+    "dataset-unreadable": Problem(422, "The labelled data cannot be used", "`detail` names the line."),
     "deadline-exceeded": Problem(504, "Out of time", "Raise `timeout_s`, or ask for fewer or shorter samples."),
     "store-full": Problem(507, "The store is full", "Nothing was kept; tell the operator to make room."),
 }
@@ -78,7 +89,10 @@ def problem(request: Request, slug: str, detail: str, **extra: Any) -> Response:
         **extra,
     }
     present = {name: value for name, value in body.items() if value is not None}
-    return JSONResponse(present, known.status, media_type="application/problem+json")
+    headers = {"x-should-retry": str(known.status in RETRYABLE).lower()}
+    if known.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(present, known.status, headers, media_type="application/problem+json")
 
 
 async def _demur_error(request: Request, error: Exception) -> Response:
@@ -88,13 +102,16 @@ async def _demur_error(request: Request, error: Exception) -> Response:
     wait = error.retry_after_seconds
     response = problem(request, error.code, str(error), errors=pointers, retry_after_s=wait)
     if wait is not None:
-        response.headers["Retry-After"] = str(max(1, round(wait)))
+        response.headers["Retry-After"] = str(max(1, math.ceil(wait)))
     return response
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
-    fields = [FieldError(_pointer(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+    found = error.errors()
+    fields = [FieldError(_pointer(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in found[:MAX_ERRORS]]
+    if len(found) > MAX_ERRORS:
+        fields.append(FieldError("", f"and {len(found) - MAX_ERRORS} more"))
     return await _demur_error(request, ValidationFailed(*fields))
 
 

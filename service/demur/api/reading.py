@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from demur.api.guard import guard_of
+from demur.api.idempotency import Idempotency
 from demur.errors import MalformedJSON, UnsupportedMediaType
 
 
@@ -22,17 +24,24 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route whose body must be declared as JSON and be JSON."""
+    """A route that asks who is there before it reads a word, and whose body must be declared as JSON and be JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         handle = super().get_route_handler()
+        guard = guard_of(self)
 
         async def strict(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
+            if guard:
+                await guard.admit(request)
+            document = None
             if self.body_field:
                 _require_json(request)
-                await request.json()
-            return await handle(request)
+                document = await request.json()
+            if request.method != "POST":
+                return await handle(request)
+            idempotency: Idempotency = request.app.state.idempotency
+            return await idempotency.reply(request, document, request.scope["demur.tenant"], lambda: handle(request))
 
         return strict
 
@@ -58,6 +67,9 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _require_json(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise UnsupportedMediaType(f"Content-Encoding is {encoding!r}; send the body as it is, not compressed")
     given = request.headers.get("content-type", "")
     essence = given.split(";")[0].strip().lower()
     if essence != "application/json" and not essence.endswith("+json"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -17,7 +18,18 @@ from pydantic import (
 
 from demur.errors import FieldError, ModelNotFound, ValidationFailed
 from demur.settings import DefaultsSettings
-from demur.types import Message, Passage, Policy, Question, Retrieval, Role, Sampling
+from demur.types import (
+    ANONYMOUS,
+    CacheMode,
+    CachePolicy,
+    Message,
+    Passage,
+    Policy,
+    Question,
+    Retrieval,
+    Role,
+    Sampling,
+)
 
 Quality = Literal["fast", "balanced", "thorough"]
 Include = Literal["samples", "clusters", "token_logprobs", "nli", "timings"]
@@ -93,6 +105,19 @@ class RetrievalIn(_Wire):
     id: ShortText | None = Field(None, description="Names the retriever and its index version.")
 
 
+class CacheIn(_Wire):
+    """An answer to exactly the same request may be remembered, or just being drawn for somebody with the same key."""
+
+    mode: CacheMode = Field(
+        "default",
+        description="default: remembered, else drawn; bypass: drawn, and not remembered; refresh: drawn, and "
+        "remembered; only: remembered, or 404 `cache-miss`.",
+    )
+    ttl_s: int | None = Field(
+        None, ge=0, le=86_400, description="How long this answer may be remembered, at most as long as the server does."
+    )
+
+
 class AnswerRequest(_Wire):
     """A question. Send `prompt` or `messages`; everything else has a default."""
 
@@ -112,6 +137,7 @@ class AnswerRequest(_Wire):
         Discriminator(lambda value: "named policy" if isinstance(value, str) else "own policy"),
     ] = Field("default", description="A named policy, or thresholds of your own.")
     retrieval: RetrievalIn = RetrievalIn()
+    cache: CacheIn = CacheIn()
     on_abstain: Literal["annotate", "replace", "omit"] = Field(
         "annotate", description="Keep the text, replace it by a fixed one, or send `answer: null`."
     )
@@ -124,7 +150,8 @@ class AnswerRequest(_Wire):
     metadata: dict[
         Annotated[str, StringConstraints(min_length=1, max_length=64)],
         Annotated[str, StringConstraints(max_length=512)],
-    ] = Field(default={}, max_length=16, description="Echoed.")
+    ] = Field(default={}, max_length=16, description="Echoed, and kept with the record.")
+    user: ShortText | None = Field(None, description="Who asks, in your words; only a hash of it is kept.")
 
     @field_validator("prompt")
     @classmethod
@@ -144,7 +171,7 @@ class AnswerRequest(_Wire):
             raise ValueError("send exactly one of `prompt` and `messages`")
         return self
 
-    def to_domain(self, defaults: DefaultsSettings, model: str) -> Question:
+    def to_domain(self, defaults: DefaultsSettings, model: str, tenant: str = ANONYMOUS) -> Question:
         """The question, within the operator's bounds. Raises ValidationFailed, ModelNotFound."""
         if self.model not in (None, model):
             raise ModelNotFound(f"model {self.model!r} is not served here; this service runs {model!r}")
@@ -153,7 +180,7 @@ class AnswerRequest(_Wire):
         return Question(
             messages=self._conversation(),
             context=tuple(Passage(p.text, p.id, p.title, p.score) for p in self.context),
-            sampling=self._sampling(defaults, quality),
+            sampling=self._sampling(defaults, quality, tenant),
             policy=Policy() if self.policy == "default" else self.policy.to_domain(),
             retrieval=Retrieval(**self.retrieval.model_dump()),
             answer_strategy=self.answer_strategy,
@@ -163,6 +190,9 @@ class AnswerRequest(_Wire):
             strict=self.strict,
             quality=quality,
             metadata=self.metadata,
+            cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
+            tenant=tenant,
+            user=None if self.user is None else hashed_user(self.user, tenant),
         )
 
     def _within(self, defaults: DefaultsSettings) -> None:
@@ -184,7 +214,7 @@ class AnswerRequest(_Wire):
             return (Message("user", self.prompt),)
         return tuple(Message(m.role, m.content) for m in self.messages or [])
 
-    def _sampling(self, defaults: DefaultsSettings, quality: Quality) -> Sampling:
+    def _sampling(self, defaults: DefaultsSettings, quality: Quality, tenant: str) -> Sampling:
         asked = self.sampling
         return Sampling(
             n=asked.n or min(SAMPLES[quality], defaults.max_samples),
@@ -193,7 +223,16 @@ class AnswerRequest(_Wire):
             max_tokens=asked.max_tokens or min(DEFAULT_MAX_TOKENS, defaults.max_tokens),
             stop=tuple(asked.stop),
             seed=asked.seed,
+            cache_scope=None if tenant == ANONYMOUS else tenant,
         )
+
+
+def hashed_user(user: str, tenant: str) -> str:
+    """Tells one tenant's users apart; the same user of two tenants is not recognised. 128 bits, in hex.
+
+    Whoever can guess names can check a guess: it hides names from those who read records, not from those who seek one.
+    """
+    return hashlib.blake2b(user.encode(), key=tenant.encode()[:64], digest_size=16, person=b"demur user").hexdigest()
 
 
 def _said(text: str) -> str:

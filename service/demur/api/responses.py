@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from demur.api.requests import Include
-from demur.types import Action, Answer, Answered, CacheStatus, Degradation, Reason, Sample, TokenConfidence
+from demur.types import Action, Answer, Answered, CacheStatus, Degradation, Reason, Sample, Scope, TokenConfidence
 
 
 class _Wire(BaseModel):
@@ -20,6 +21,26 @@ class PolicyOut(_Wire):
     answer_min_after_retrieval: float
     retrieve_min: float
     groundedness_min: float | None
+
+
+class GuaranteeOut(_Wire):
+    """With confidence 1 - delta, at most a share alpha of what is answered is wrong."""
+
+    type: Literal["selective_risk"]
+    scope: Scope = Field(description="closed_book: of first attempts; two_stage: of these and of one retrieval after.")
+    population: str = Field(description="Names the labelled questions. The promise is about questions like those.")
+    alpha: float
+    delta: float
+    n_calibration: int = Field(description="Labelled questions that the promise was tested on.")
+    n_accepted: int = Field(description="How many of them were answered.")
+    errors: int = Field(description="How many of those wrongly.")
+
+
+class CalibrationOut(_Wire):
+    id: str
+    method: Literal["platt", "isotonic", "fused"]
+    n_labels: int
+    fitted_at: datetime
 
 
 class UncertaintyOut(_Wire):
@@ -77,8 +98,11 @@ class SamplingOut(_Wire):
 
 class NLIOut(_Wire):
     model: str | None = Field(description="null: clustered by normalised exact match.")
-    pairs: int = Field(description="Directed pairs asked of the model for this request.")
-    pairs_cached: int
+    pairs: int = Field(description="Directed pairs asked of the model for this request, and used.")
+    pairs_cached: int = Field(description="Pairs used that were remembered, or were just being asked by another.")
+    pairs_speculative: int = Field(
+        description="Further pairs, asked of the model while samples were drawn, that were not needed in the end."
+    )
     truncated: bool
 
 
@@ -89,18 +113,19 @@ class UsageOut(_Wire):
 
 
 class TimingsOut(_Wire):
-    """Seconds."""
+    """Seconds. The caller waited `queue_s + generate_s + (nli_s - nli_hidden_s)`, and a little for the decision."""
 
-    queue_s: float
-    generate_s: float
-    nli_s: float
+    queue_s: float = Field(description="Until a place was free.")
+    generate_s: float = Field(description="From then until the last sample landed.")
+    nli_s: float = Field(description="Entailment: while pairs of this answer were with the NLI model or in its line.")
+    nli_hidden_s: float = Field(description="The part of nli_s that lay within generate_s.")
     total_s: float
 
 
 class CacheOut(_Wire):
     status: CacheStatus = Field(description="`shared`: another request was just asking the same.")
-    age_s: float
-    ttl_s: float
+    age_s: float = Field(description="Since the answer was put away.")
+    ttl_s: float = Field(description="How long it is remembered from then on; 0: it is not.")
 
 
 class AnswerResponse(_Wire):
@@ -114,9 +139,10 @@ class AnswerResponse(_Wire):
     decision: Action
     reason: Reason
     policy: PolicyOut
-    guarantee: None = Field(None, description="null until thresholds are certified on labelled data.")
+    guarantee: GuaranteeOut | None = Field(description="null unless the thresholds are certified for this caller.")
     confidence: float = Field(description="P(correct) where `calibrated`; else `agreement`.")
     calibrated: bool
+    calibration: CalibrationOut | None = Field(description="The profile behind `confidence`; null where uncalibrated.")
     uncertainty: UncertaintyOut
     token_confidence: TokenConfidenceOut | None
     groundedness: float | None = Field(description="Entailment of the answer by the passages; null without any.")
@@ -145,9 +171,11 @@ class AnswerResponse(_Wire):
             answer=_shown_text(answer, abstain_text),
             decision=answer.decision.action,
             reason=answer.decision.reason,
-            policy=PolicyOut.model_validate(question.policy),
+            policy=PolicyOut.model_validate(answer.policy),
+            guarantee=GuaranteeOut.model_validate(answer.guarantee) if answer.guarantee else None,
             confidence=answer.confidence,
             calibrated=answer.is_calibrated,
+            calibration=CalibrationOut.model_validate(answer.calibration) if answer.calibration else None,
             uncertainty=UncertaintyOut.model_validate(answer.uncertainty),
             token_confidence=_optional_token_confidence(answer.token_confidence),
             groundedness=answer.groundedness,
@@ -217,7 +245,11 @@ def _sampling(answer: Answer) -> SamplingOut:
 def _nli(answer: Answer) -> NLIOut:
     work = answer.work
     return NLIOut(
-        model=answer.nli_model, pairs=work.n_pairs, pairs_cached=work.n_pairs_cached, truncated=work.nli_truncated
+        model=answer.nli_model,
+        pairs=work.n_pairs,
+        pairs_cached=work.n_pairs_cached,
+        pairs_speculative=work.n_pairs_speculative,
+        truncated=work.nli_truncated,
     )
 
 
@@ -232,5 +264,6 @@ def _timings(answer: Answer) -> TimingsOut:
         queue_s=work.queue_seconds,
         generate_s=work.generate_seconds,
         nli_s=work.nli_seconds,
+        nli_hidden_s=work.nli_hidden_seconds,
         total_s=work.total_seconds,
     )

@@ -9,6 +9,7 @@ from demur.engine.engine import Engine
 from demur.types import Answer, Answered, CacheUse, Question
 
 Fresh = Callable[[Question], Awaitable[Answer]]
+Charge = Callable[[str, int], Awaitable[None]]
 
 
 class AnswerCache(Protocol):
@@ -17,27 +18,53 @@ class AnswerCache(Protocol):
     async def answer(self, question: Question, fresh: Fresh) -> tuple[Answer, CacheUse]:
         """What is remembered for the question, else what `fresh` gives. Raises CacheMiss, and as `fresh`."""
 
+    async def forget(self, answer_id: str, tenant: str) -> bool:
+        """Whether an answer of this tenant was remembered; now it is not. Raises StoreUnavailable."""
+
 
 class Journal(Protocol):
     """Keeps a record of answers, for feedback and calibration."""
 
-    async def record(self, answer: Answer) -> bool:
+    def draws_audit(self) -> bool:
+        """Toss, before anything is known about the answer, whether this request is one to label by hand."""
+
+    async def record(self, answer: Answer, *, is_audit: bool) -> bool:
         """Whether the record is durable; without a store the answer is given all the same."""
 
 
 class Answering:
-    """Answers questions through a cache and a journal; either may be None."""
+    """Answers questions through a cache and a journal; either may be None.
 
-    def __init__(self, engine: Engine, cache: AnswerCache | None = None, journal: Journal | None = None) -> None:
+    `charge` is told whose account samples are drawn on, and how many, before they are: it may refuse.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        cache: AnswerCache | None = None,
+        journal: Journal | None = None,
+        charge: Charge | None = None,
+    ) -> None:
         self._engine = engine
+        self._charge = charge
         self._cache = cache
         self._journal = journal
 
+    async def forget(self, answer_id: str, tenant: str) -> bool:
+        """Whether the answer was remembered for use again; now it is not. Raises StoreUnavailable."""
+        return self._cache is not None and await self._cache.forget(answer_id, tenant)
+
     async def answer(self, question: Question) -> Answered:
-        """Raises what `Engine.answer` raises, and CacheMiss."""
+        """Raises what `Engine.answer` raises, CacheMiss, and RateLimited."""
+        is_audit = self._journal is not None and self._journal.draws_audit()
         if self._cache is None:
-            answer, use = await self._engine.answer(question), CacheUse("bypass")
+            answer, use = await self._fresh(question), CacheUse("bypass")
         else:
-            answer, use = await self._cache.answer(question, self._engine.answer)
-        is_stored = self._journal is not None and await self._journal.record(answer)
+            answer, use = await self._cache.answer(question, self._fresh)
+        is_stored = self._journal is not None and await self._journal.record(answer, is_audit=is_audit)
         return Answered(answer, use, is_stored)
+
+    async def _fresh(self, question: Question) -> Answer:
+        if self._charge is not None:
+            await self._charge(question.tenant, question.sampling.n)
+        return await self._engine.answer(question)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -20,6 +20,10 @@ class Draw:
     greedy: Sample | None
     n_requested: int
     deadline_reached: bool
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(s.text for s in self.samples)
 
     @property
     def is_partial(self) -> bool:
@@ -40,13 +44,24 @@ class Draw:
         return sum(s.n_completion_tokens or 0 for s in drawn)
 
 
-async def draw(sampler: Sampler, messages: Sequence[Message], sampling: Sampling, seconds: float) -> Draw:
-    """Collect answers until all are in or `seconds` have passed; then the rest is cancelled."""
+async def draw(
+    sampler: Sampler,
+    messages: Sequence[Message],
+    sampling: Sampling,
+    seconds: float,
+    on_sample: Callable[[Sample], None] | None = None,
+) -> Draw:
+    """Collect answers until all are in or `seconds` have passed; then the rest is cancelled.
+
+    `on_sample` is told of each as it lands; it must not block.
+    """
     arrived: list[Sample] = []
     with anyio.move_on_after(seconds) as scope:
         async with aclosing(sampler.sample(messages, sampling)) as answers:
-            async for sample in answers:
-                arrived.append(_stripped(sample))  # noqa: PERF401 - a comprehension would lose them all at the deadline
+            async for answer in answers:
+                arrived.append(_stripped(answer))
+                if on_sample:
+                    on_sample(arrived[-1])
     samples = sorted((s for s in arrived if not s.is_greedy), key=lambda s: s.index)
     greedy = next((s for s in arrived if s.is_greedy), None)
     return Draw(tuple(samples), greedy, sampling.n, scope.cancelled_caught)

@@ -8,8 +8,11 @@ from time import perf_counter
 
 import anyio
 
+from demur.calibration.profile import ProfileKey
+from demur.calibration.signals import read_signals
 from demur.engine.admission import Admission
 from demur.engine.answer_id import answer_id
+from demur.engine.calibrating import Calibration, Reading, Served
 from demur.engine.choosing import Choice, choose
 from demur.engine.drawing import Draw, draw
 from demur.engine.judging import Judge, Meanings
@@ -32,8 +35,8 @@ MIN_PARTIAL_SAMPLES = 2
 _NLI_SHARE = 0.2
 _NLI_RESERVE_SECONDS = 2.0
 
-# `calibrated` says the first, and the caller chose the second: no reasons to refuse a strict caller.
-_ACCEPTED_BY_STRICT = {Degradation.UNCALIBRATED, Degradation.MODIFIED_SAMPLING}
+# The caller chose it: no reason to refuse a strict one.
+_ACCEPTED_BY_STRICT = {Degradation.MODIFIED_SAMPLING}
 
 # What the next try may not meet; all else would be the same again.
 _PASSING = {Degradation.DEADLINE, Degradation.NLI_UNAVAILABLE, Degradation.PARTIAL_SAMPLES}
@@ -72,6 +75,9 @@ class Engine:
         template: PromptTemplate,
         admission: Admission,
         metrics: Metrics,
+        calibration: Calibration,
+        *,
+        overlaps: bool = False,
     ) -> None:
         self._sampler = sampler
         self._memo = memo
@@ -79,6 +85,8 @@ class Engine:
         self._template = template
         self._admission = admission
         self._metrics = metrics
+        self._overlaps = overlaps
+        self._calibration = calibration
 
     @property
     def model(self) -> str:
@@ -88,6 +96,30 @@ class Engine:
     def nli_model(self) -> str | None:
         """None where answers are compared by exact match."""
         return self._memo.model if self._memo else None
+
+    @property
+    def calibration_fingerprint(self) -> str:
+        """Changes with the calibration profiles, and so with what is answered to the same samples."""
+        return self._calibration.fingerprint
+
+    @property
+    def is_nli_stuck(self) -> bool:
+        """Whether the NLI model hangs, so that answers are compared by exact match until it comes back."""
+        return self._memo is not None and self._memo.is_stuck
+
+    @property
+    def entailment(self) -> PairMemo | None:
+        """What judges the answers, its memory included."""
+        return self._memo
+
+    @property
+    def template_digest(self) -> str:
+        return self._template.digest
+
+    def profile_key(self, answer: Answer) -> ProfileKey:
+        """The key of the profile that speaks, or would speak, for such an answer."""
+        served = Served(self.model, self.nli_model, has_greedy=answer.greedy is not None)
+        return self._calibration.key(answer.question, served)
 
     @property
     def is_draining(self) -> bool:
@@ -110,29 +142,32 @@ class Engine:
     async def _answer(self, question: Question) -> Answer:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds)
-        judge = Judge(self._memo, self._clustering)
-        async with self._admission.place(question.timeout_seconds):
+        judge = Judge(self._memo, self._clustering, question.tenant, overlaps=self._overlaps)
+        async with self._admission.place(question.timeout_seconds, question.tenant):
             admitted = perf_counter()
-            drawn = await self._draw(question, clock)
-            generated = perf_counter()
-            evidence = await _judged(question, drawn, judge, clock)
+            async with judge.looking_ahead(question.text, n_samples=question.sampling.n):
+                drawn = await self._draw(question, judge, clock)
+                generated = perf_counter()
+                evidence = await _judged(question, drawn, judge, clock)
         judged = perf_counter()
         work = Work(
             n_pairs=judge.n_pairs,
             n_pairs_cached=judge.n_pairs_cached,
+            n_pairs_speculative=judge.n_pairs_speculative,
             nli_truncated=judge.is_truncated,
             n_prompt_tokens=drawn.n_prompt_tokens,
             n_completion_tokens=drawn.n_completion_tokens,
             queue_seconds=admitted - started,
             generate_seconds=generated - admitted,
-            nli_seconds=judged - generated,
+            nli_seconds=judge.hidden_seconds + judged - generated,
+            nli_hidden_seconds=judge.hidden_seconds,
         )
         return self._conclude(question, evidence, work, clock)
 
-    async def _draw(self, question: Question, clock: _Clock) -> Draw:
+    async def _draw(self, question: Question, judge: Judge, clock: _Clock) -> Draw:
         reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
         seconds = max(0.0, clock.seconds_left() - reserve)
-        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds)
+        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds, judge.hear)
         if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
             raise _too_late(question)
         if not drawn.samples:
@@ -145,8 +180,17 @@ class Engine:
         tokens = token_confidence(drawn.greedy or choice.sample)
         degraded = reservations(question, drawn, evidence.judge, uncertainty)
         _refuse_if_strict(question, degraded)
-        signals = _signals(question, evidence, uncertainty.agreement)
-        decision = decide(signals, question.policy, question.retrieval)
+        read = read_signals(uncertainty, tokens, n_samples=len(drawn.samples), greedy_agrees=_greedy_agrees(evidence))
+        reading = self._calibration.read(
+            question,
+            Served(self.model, self.nli_model, has_greedy=drawn.greedy is not None),
+            read,
+            degraded,
+            agreement=uncertainty.agreement,
+            is_non_answer=gives_no_answer(choice.sample),
+        )
+        signals = _signals(question, evidence, reading)
+        decision = decide(signals, reading.policy, question.retrieval)
         now = datetime.now(UTC)
         return Answer(
             id=answer_id(now),
@@ -157,8 +201,11 @@ class Engine:
             text=choice.sample.text,
             chosen=choice.sample,
             decision=decision,
-            confidence=signals.confidence,
-            is_calibrated=signals.is_calibrated,
+            policy=reading.policy,
+            guarantee=reading.guarantee,
+            calibration=reading.info,
+            confidence=reading.confidence,
+            signals=read,
             uncertainty=uncertainty,
             token_confidence=tokens,
             groundedness=signals.groundedness,
@@ -167,7 +214,7 @@ class Engine:
             greedy=drawn.greedy,
             greedy_cluster=evidence.meanings.greedy_id,
             semantic_ids=clustering.semantic_ids,
-            degraded=degraded,
+            degraded=degraded if reading.info else (*degraded, Degradation.UNCALIBRATED),
             work=work.until(perf_counter() - clock.started),
         )
 
@@ -182,13 +229,12 @@ async def _judged(question: Question, drawn: Draw, judge: Judge, clock: _Clock) 
     return _Evidence(drawn, meanings, choice, grounds, judge)
 
 
-def _signals(question: Question, evidence: _Evidence, agreement: float) -> Signals:
-    """Without a calibrated profile, confidence is agreement."""
+def _signals(question: Question, evidence: _Evidence, reading: Reading) -> Signals:
     grounds = evidence.grounds
     return Signals(
         n_samples=len(evidence.drawn.samples),
-        confidence=agreement,
-        is_calibrated=False,
+        confidence=reading.confidence,
+        is_calibrated=reading.info is not None,
         is_non_answer=gives_no_answer(evidence.choice.sample),
         greedy_agrees=_greedy_agrees(evidence),
         groundedness=grounds.score if grounds else None,

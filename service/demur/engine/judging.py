@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import anyio
 
 from demur.clustering import Clusterer, exact_match, place_exactly
 from demur.engine.drawing import Draw
+from demur.engine.speculation import Speculation
 from demur.entailment.groundedness import Groundedness, groundedness
 from demur.entailment.pair_memo import PairMemo, PairTally
 from demur.errors import EntailmentUnavailable, Overloaded
 from demur.observability.logging import logger
 from demur.settings import ClusteringSettings
-from demur.types import Clustering, Question
+from demur.types import ANONYMOUS, Clustering, Question, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,23 @@ class Meanings:
 class Judge:
     """Judges one request. Without an NLI model, or when it fails or runs out of time, it falls back and remembers that.
 
-    `n_pairs` were asked of the model, `n_pairs_cached` remembered; `is_truncated`: some text was too long for it;
-    `has_fallen_back`: exact match stood in for it; `ran_out_of_time`: for want of time.
+    `n_pairs` were asked of the model, `n_pairs_cached` remembered, `n_pairs_speculative` asked while samples were drawn
+    and not needed in the end; `is_truncated`: some text was too long for it; `has_fallen_back`: exact match stood in
+    for it; `ran_out_of_time`: for want of time.
     """
 
-    def __init__(self, memo: PairMemo | None, settings: ClusteringSettings) -> None:
-        self._tally = PairTally(memo) if memo else None
-        self._settings = settings
+    def __init__(
+        self,
+        memo: PairMemo | None,
+        settings: ClusteringSettings,
+        tenant: str = ANONYMOUS,
+        *,
+        overlaps: bool = False,
+    ) -> None:
+        self._tally = PairTally(memo, tenant) if memo else None
+        self._clusterer = Clusterer(self._tally, settings.rule, settings.include_prompt) if self._tally else None
+        self._overlaps = overlaps
+        self._speculation: Speculation | None = None
         self._has_partial_grounds = False
         self.has_fallen_back = memo is None
         self.ran_out_of_time = False
@@ -49,22 +60,49 @@ class Judge:
         return self._tally.n_cached if self._tally else 0
 
     @property
+    def n_pairs_speculative(self) -> int:
+        return self._tally.n_speculative if self._tally else 0
+
+    @property
+    def hidden_seconds(self) -> float:
+        """Time that pairs asked ahead were with the model before the last sample landed."""
+        return self._speculation.hidden_seconds if self._speculation else 0.0
+
+    @property
     def is_truncated(self) -> bool:
         return self._has_partial_grounds or (self._tally is not None and self._tally.n_truncated > 0)
 
-    async def meanings(self, question: str, drawn: Draw, *, seconds: float) -> Meanings:
-        """Cluster the samples and place the greedy answer."""
-        texts = [s.text for s in drawn.samples]
-        if self._tally is not None:
-            with self._falling_back(seconds):
-                return await self._meanings_by_model(self._tally, question, texts, drawn)
-        return _meanings_by_exact_match(texts, drawn)
+    @asynccontextmanager
+    async def looking_ahead(self, question: str, *, n_samples: int) -> AsyncIterator[None]:
+        """Where this judge `overlaps`, it judges the samples that it hears of inside the block, and stops with it."""
+        if not self._overlaps or self._tally is None or self._clusterer is None:
+            yield
+            return
+        self._speculation = Speculation(self._clusterer, self._tally, question, n_samples)
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._speculation.run)
+            try:
+                yield
+            except Exception as error:  # carried out of the group, which would wrap it
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
 
-    async def _meanings_by_model(self, tally: PairTally, question: str, texts: Sequence[str], drawn: Draw) -> Meanings:
-        clusterer = Clusterer(tally, self._settings.rule, self._settings.include_prompt)
-        clustered = await clusterer.cluster(texts, question)
-        greedy_id = await clusterer.place(drawn.greedy.text, clustered) if drawn.greedy else None
-        return Meanings(clustered.clustering, greedy_id)
+    def hear(self, sample: Sample) -> None:
+        """A sample has landed, and others are still being drawn."""
+        if self._speculation is not None:
+            self._speculation.hear(sample)
+
+    async def meanings(self, question: str, drawn: Draw, *, seconds: float) -> Meanings:
+        """Cluster the samples, now that all have landed, and place the greedy answer."""
+        if self._speculation is not None:
+            self._speculation.end()
+        if self._tally is not None and self._clusterer is not None:
+            with self._falling_back(seconds):
+                return await _meanings_by_model(self._clusterer, self._tally, question, drawn)
+        return _meanings_by_exact_match(drawn)
 
     async def grounds(self, question: Question, answer: str, *, seconds: float) -> Groundedness | None:
         """How far the passages entail `answer`; None where there is no model to say."""
@@ -88,6 +126,13 @@ class Judge:
             self.ran_out_of_time = isinstance(error, TimeoutError)
 
 
-def _meanings_by_exact_match(texts: Sequence[str], drawn: Draw) -> Meanings:
-    clustering = exact_match(texts)
-    return Meanings(clustering, place_exactly(drawn.greedy.text, texts, clustering) if drawn.greedy else None)
+async def _meanings_by_model(clusterer: Clusterer, tally: PairTally, question: str, drawn: Draw) -> Meanings:
+    clustered = await clusterer.cluster(drawn.texts, question, asked=tally.asked_ahead)
+    if drawn.greedy is None:
+        return Meanings(clustered.clustering, None)
+    return Meanings(clustered.clustering, await clusterer.place(drawn.greedy.text, clustered, asked=tally.asked_ahead))
+
+
+def _meanings_by_exact_match(drawn: Draw) -> Meanings:
+    clustering = exact_match(drawn.texts)
+    return Meanings(clustering, place_exactly(drawn.greedy.text, drawn.texts, clustering) if drawn.greedy else None)

@@ -80,7 +80,6 @@ def reservations(question: Question, drawn: Draw, judge: Judge, uncertainty: Unc
         Degradation.SAMPLES_TRUNCATED: drawn.n_truncated > 0,
         Degradation.LONG_ANSWERS: _median_words(drawn.samples) > LONG_ANSWER_WORDS,
         Degradation.DEADLINE: drawn.deadline_reached or judge.ran_out_of_time,
-        Degradation.UNCALIBRATED: True,
     }
     return tuple(reason for reason, holds in found.items() if holds)
 

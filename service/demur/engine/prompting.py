@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,11 @@ class PromptTemplate:
         missing = {"passages", "question"} ^ set(self._template.get_identifiers())
         if missing or not self._template.is_valid():
             raise ValueError(f"a prompt template needs $passages and $question, and $$ for a dollar sign; got {text!r}")
+
+    @property
+    def digest(self) -> str:
+        """The same for the same template."""
+        return hashlib.sha256(self._template.template.encode()).hexdigest()[:16]
 
     @classmethod
     def from_file(cls, path: Path | None) -> PromptTemplate:

@@ -44,10 +44,12 @@ def _record_work(answer: Answer, metrics: Metrics) -> None:
         metrics.samples.labels(model, outcome).inc(n)
     metrics.tokens.labels(model, "prompt").inc(work.n_prompt_tokens)
     metrics.tokens.labels(model, "completion").inc(work.n_completion_tokens)
+    metrics.nli_speculative_pairs.inc(work.n_pairs_speculative)
     phases = {
         "queue": work.queue_seconds,
         "generate": work.generate_seconds,
-        "nli": work.nli_seconds,
+        "nli": work.nli_visible_seconds,
+        "nli_hidden": work.nli_hidden_seconds,
         "decide": work.decide_seconds,
     }
     for phase, seconds in phases.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from demur.types import Pair, Verdict
 
@@ -26,3 +26,12 @@ class EntailmentModel(Protocol):
 
     async def aclose(self) -> None:
         """Fail what is waiting and free the model; a second call does nothing."""
+
+
+@runtime_checkable
+class CanHang(Protocol):
+    """What a model in this process tells beside: a thread that hangs in it cannot be ended from outside."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it hangs now, and every call fails at once."""

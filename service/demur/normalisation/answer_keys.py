@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -61,14 +61,14 @@ def answer_key(text: str) -> AnswerKey:
     return _value_key(bare) or _wrapped_value_key(bare) or AnswerKey("text", _fold_case(bare))
 
 
-def answer_keys(texts: Sequence[str]) -> list[AnswerKey]:
-    """Keys of answers to one question, in order.
+def answer_keys(texts: Sequence[str], key: Callable[[str], AnswerKey] = answer_key) -> list[AnswerKey]:
+    """Keys of answers to one question, in order; `key` reads one of them, and may remember what it has read.
 
     A number without a unit takes the unit that the same number carries elsewhere in the set ("140" beside
     "140 minutes"), if that is one unit only: "12" beside "12 km" and "12 miles" stays a bare number.
     """
-    keys = [answer_key(text) for text in texts]
-    return [_completed(key, keys) for key in keys]
+    keys = [key(text) for text in texts]
+    return [_completed(one, keys) for one in keys]
 
 
 def certainly_different(a: AnswerKey, b: AnswerKey) -> bool:

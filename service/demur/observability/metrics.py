@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Iterator
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.registry import Collector
 
 _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 _PHASE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -21,7 +24,13 @@ class Metrics:
         self._add_answers()
         self._add_entailment()
         self._add_backend()
+        self._add_store()
+        self._add_cache()
         self._add_load()
+
+    def include_engine(self) -> None:
+        """Show the metrics of vLLM's engine, too, which it keeps on the registry of the whole process."""
+        self.registry.register(_EngineMetrics())
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -51,7 +60,12 @@ class Metrics:
         self.clusters = self._histogram(
             "demur_clusters", "Meanings per answer.", (1, 2, 3, 4, 5, 7, 10, 15, 20, 32), "model"
         )
-        self.phase_seconds = self._histogram("demur_phase_duration_seconds", "Time per phase.", _PHASE_SECONDS, "phase")
+        self.phase_seconds = self._histogram(
+            "demur_phase_duration_seconds",
+            "Time per phase; `nli_hidden` is the part of `generate` in which entailment ran too.",
+            _PHASE_SECONDS,
+            "phase",
+        )
         self.samples = self._counter("demur_samples_total", "Samples drawn.", "model", "outcome")
         self.tokens = self._counter("demur_tokens_total", "Tokens.", "model", "kind")
         self.degraded = self._counter("demur_degraded_total", "Answers with a missing or weakened signal.", "reason")
@@ -59,6 +73,10 @@ class Metrics:
     def _add_entailment(self) -> None:
         self.nli_pairs = self._counter(
             "demur_nli_pairs_total", "Directed pairs, by where the verdict came from.", "source"
+        )
+        self.nli_speculative_pairs = self._counter(
+            "demur_nli_speculative_pairs_total",
+            "Directed pairs that the model was asked while samples were drawn, and that were not needed in the end.",
         )
         self.nli_batch_pairs = self._histogram("demur_nli_batch_pairs", "Pairs per batch.", _PAIRS)
         self.nli_batch_tokens = self._histogram("demur_nli_batch_tokens", "Padded tokens per batch.", _TOKENS)
@@ -84,10 +102,40 @@ class Metrics:
         )
         self.backend_inflight = self._gauge("demur_backend_inflight", "Calls under way.", "backend")
 
+    def _add_store(self) -> None:
+        self.store_writes = self._counter(
+            "demur_store_writes_total", "Records to keep, by what became of them.", "record", "outcome"
+        )
+        self.feedback = self._counter("demur_feedback_total", "Feedback kept.", "model", "label", "source")
+
+    def _add_cache(self) -> None:
+        """`tier`: local, shared. Results of look-ups: hit, miss, stale (another schema), error, bypass."""
+        self.cache_requests = self._counter(
+            "demur_cache_requests_total", "Look-ups of remembered answers.", "tier", "result"
+        )
+        self.single_flights = self._counter(
+            "demur_singleflight_total",
+            "How requests came by an answer that was not remembered: led the work, alone, joined it in this process, "
+            "shared it with another replica; remembered: just then.",
+            "result",
+        )
+        self.nli_shared_pairs = self._counter(
+            "demur_nli_shared_pairs_total", "Verdicts looked up in Redis: hit, miss, error.", "result"
+        )
+
     def _add_load(self) -> None:
         self.inflight = self._gauge("demur_inflight_requests", "Answers being worked on.")
         self.queued = self._gauge("demur_queued_requests", "Answers waiting for a place.")
         self.rejected = self._counter("demur_rejected_total", "Requests refused.", "reason")
+        self.rate_limited = self._counter("demur_ratelimited_total", "Requests beyond a key's rate.", "limit")
+        self.rate_limit_local = self._gauge(
+            "demur_ratelimit_local", "1 while Redis is away and each process counts for itself."
+        )
         self.ready = self._gauge("demur_ready", "1 when the service takes requests.")
         self.build_info = self._gauge("demur_build_info", "Version.", "version")
         self.model_info = self._gauge("demur_model_info", "Models in use.", "role", "model")
+
+
+class _EngineMetrics(Collector):
+    def collect(self) -> Iterator[Metric]:
+        return (metric for metric in REGISTRY.collect() if metric.name.startswith("vllm:"))

@@ -35,10 +35,20 @@ class Ask:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     n_top: int = 0
+    cache_salt: str | None = None
 
     @classmethod
-    def of(cls, messages: tuple[Message, ...], sampling: Sampling, *, n: int = 1, seed: int | None = None) -> Ask:
-        return cls(messages, n, sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.stop, seed)
+    def of(cls, messages: tuple[Message, ...], sampling: Sampling, *, n: int = 1, cache_salt: str | None = None) -> Ask:
+        return cls(
+            messages,
+            n,
+            sampling.temperature,
+            sampling.top_p,
+            sampling.max_tokens,
+            sampling.stop,
+            sampling.seed,
+            cache_salt=cache_salt,
+        )
 
     def greedy(self) -> Ask:
         """The same at T=0, where nothing is drawn: one answer, and neither seed nor top_p."""

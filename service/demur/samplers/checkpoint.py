@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ def load_checkpoint(
     except Exception as error:  # the loader raises whatever its parsers raise
         raise BackendError(f"cannot load the language model {name}: {error}") from error
     _refuse_random_weights(name, report)
-    _refuse_old_transformers(tokenizer)
     return model.to(_device()).eval(), tokenizer
 
 
@@ -50,9 +48,3 @@ def _refuse_random_weights(name: str, report: dict[str, Any]) -> None:
     absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if absent:
         raise BackendError(f"the weights of {name} are incomplete: {len(absent)} missing, among them {absent[0]}")
-
-
-def _refuse_old_transformers(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Before this option, special tokens typed by a user became control tokens."""
-    if "sanitize_control_tokens" not in inspect.signature(tokenizer.apply_chat_template).parameters:
-        raise BackendError("this version of transformers is too old: run pip install --upgrade 'demur[local]'")

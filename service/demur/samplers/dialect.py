@@ -16,7 +16,7 @@ from demur.types import Message
 logger = logging.getLogger(__name__)
 
 # Left out where a server refuses them: what they bring is then missing, and shown as missing.
-_OPTIONAL = frozenset({"n", "seed", "logprobs", "top_logprobs", "top_k", "min_p", "repetition_penalty"})
+_OPTIONAL = frozenset({"n", "seed", "logprobs", "top_logprobs", "top_k", "min_p", "repetition_penalty", "cache_salt"})
 
 # Switches off what a model card or a server would filter samples with, where the server knows the words: samples
 # come from the distribution that their logprobs describe.
@@ -91,6 +91,7 @@ class Dialect:
             **({"n": wanted.n} if wanted.n > 1 else {}),
             **({"stop": list(wanted.stop)} if wanted.stop else {}),
             **({} if wanted.seed is None else {"seed": wanted.seed}),
+            **({} if wanted.cache_salt is None else {"cache_salt": wanted.cache_salt}),
             **_length(wanted.max_tokens, refused),
             **(_chat_form(wanted.messages) if self._is_chat else _text_form(wanted.messages)),
             **(self._logprobs(wanted.n_top) if self._wants_logprobs and "logprobs" not in refused else {}),

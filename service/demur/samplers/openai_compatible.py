@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import anyio
-
-from demur.errors import BackendError, BackendUnavailable, DemurError, InvalidRequest
+from demur.errors import BackendError, DemurError
+from demur.samplers.cache_salt import CacheSalt
 from demur.samplers.capabilities import Ask, Capabilities, probe
 from demur.samplers.dialect import Dialect
+from demur.samplers.draws import cancel_all, graver
 from demur.samplers.endpoints import Endpoints
 from demur.samplers.refusals import Refusal
 from demur.samplers.replies import Choice, Reply
@@ -53,12 +53,14 @@ class OpenAISampler:
         api: Literal["auto", "chat", "completions"] = "auto",
         use_n: Literal["auto", "yes", "no"] = "auto",
         logprobs: Literal["auto", "raw", "processed", "off"] = "auto",
+        salt: CacheSalt | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._dialect = Dialect(endpoints, model=model, api=api, wants_logprobs=logprobs != "off")
         self._model = model
         self._use_n = use_n
         self._logprobs = logprobs
+        self._salt = salt or CacheSalt()
         self._capabilities: Capabilities | None = None
         self._probing = asyncio.Lock()
         self._running: set[asyncio.Task[Reply]] = set()
@@ -111,7 +113,7 @@ class OpenAISampler:
                     try:
                         samples = self._samples(draw, self._result(task, draw))
                     except DemurError as error:
-                        failure = _graver(failure, error)
+                        failure = graver(failure, error)
                         continue
                     for sample in samples:
                         n_drawn += 1
@@ -119,17 +121,17 @@ class OpenAISampler:
                     for rest in self._missing(draw, len(samples), base):
                         running[self._start(rest)] = rest
         finally:
-            await _cancel(running)
+            await cancel_all(running)
         if n_drawn == 0:
             raise failure
 
     async def aclose(self) -> None:
         self._is_closed = True
-        await _cancel(self._running)
+        await cancel_all(self._running)
         await self._endpoints.aclose()
 
     def _plan(self, messages: tuple[Message, ...], sampling: Sampling, base: int, known: Capabilities) -> list[_Draw]:
-        together = _Draw(Ask.of(messages, sampling, n=sampling.n, seed=sampling.seed))
+        together = _Draw(Ask.of(messages, sampling, n=sampling.n, cache_salt=self._salt.of(sampling.cache_scope)))
         in_one = self._use_n == "yes" or (self._use_n == "auto" and known.has_n)
         samples = [together] if in_one else _singly(together, 0, base)
         return [*([_Draw(together.ask.greedy())] if known.has_greedy else []), *samples]
@@ -196,22 +198,3 @@ def _singly(together: _Draw, n_got: int, base: int) -> list[_Draw]:
         _Draw(replace(together.ask, n=1, seed=(base + index) % _N_SEEDS), index)
         for index in range(together.first + n_got, together.first + together.ask.n)
     ]
-
-
-def _graver(known: DemurError, new: DemurError) -> DemurError:
-    """The one that tells the caller most: what they can mend, then what passes, then the rest."""
-    return max(new, known, key=_gravity)
-
-
-def _gravity(error: DemurError) -> int:
-    ranks = (InvalidRequest, BackendUnavailable)
-    return sum(isinstance(error, rank) * (len(ranks) - place) for place, rank in enumerate(ranks))
-
-
-async def _cancel(tasks: Any) -> None:
-    """Cancel and wait, whatever cancels the waiting: the connections are closed when this returns."""
-    pending = list(tasks)
-    for task in pending:
-        task.cancel()
-    with anyio.CancelScope(shield=True):
-        await asyncio.gather(*pending, return_exceptions=True)

@@ -58,3 +58,11 @@ def _through_sentinels(parts: SplitResult, timeout_seconds: float, options: dict
     )
     assert isinstance(master, Redis)  # noqa: S101 - redis-py leaves the type open
     return master
+
+
+async def close_redis(client: RedisClient) -> None:
+    """Close its connections, those to the sentinels as well."""
+    await client.aclose()
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    for sentinel in manager.sentinels if manager else []:
+        await sentinel.aclose()

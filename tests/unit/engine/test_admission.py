@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from demur.engine.admission import Admission
@@ -112,3 +113,45 @@ async def test_draining_refuses_the_new_and_keeps_the_accepted() -> None:
             async with admission.place():
                 raise AssertionError("admitted while draining")
     assert len(answered) == 2
+
+
+async def test_a_flood_from_one_tenant_keeps_no_other_out() -> None:
+    """One works; a fills the queue of four; b still gets in, and next: the last of a is told to come back."""
+    admission, served, refused = Admission(1, 4, Metrics()), [], []
+
+    async def work(tenant: str, n: int) -> None:
+        try:
+            async with admission.place(tenant=tenant):
+                served.append(f"{tenant}{n}")
+                await anyio.lowlevel.checkpoint()
+        except Overloaded:
+            refused.append(f"{tenant}{n}")
+
+    async with anyio.create_task_group() as group, admission.place(tenant="a"):
+        for n in range(4):
+            group.start_soon(work, "a", n)
+        await anyio.wait_all_tasks_blocked()
+        for n in range(3):
+            group.start_soon(work, "b", n)
+        await anyio.wait_all_tasks_blocked()
+        assert sorted(refused) == ["a2", "a3", "b2"]
+    assert served == ["a0", "b0", "a1", "b1"]
+
+
+async def test_a_place_given_to_one_who_left_is_passed_on() -> None:
+    """Called and cancelled in the same turn of the event loop: the place is not lost."""
+    admission = Admission(1, 2, Metrics())
+    scope = anyio.CancelScope()
+
+    async def leaver() -> None:
+        with scope:
+            async with admission.place():
+                raise AssertionError("it had left")
+
+    async with anyio.create_task_group() as group, admission.place():
+        group.start_soon(leaver)
+        await anyio.wait_all_tasks_blocked()
+        scope.cancel()
+    with anyio.fail_after(10):
+        async with admission.place():
+            pass

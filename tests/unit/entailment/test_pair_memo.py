@@ -1,8 +1,10 @@
 """The memo in front of the model: each pair is asked once."""
 
 import threading
+from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from demur.entailment.batcher import Batcher
@@ -158,6 +160,20 @@ async def test_finding_no_place_is_not_remembered() -> None:
     await memo.aclose()
 
 
+async def test_tenants_do_not_learn_what_others_asked() -> None:
+    """The same pair is asked for each of them, at once as later: nothing is quicker for what another has asked."""
+    classifier = WordClassifier(seconds=0.02)
+    memo = _memo(classifier)
+    tallies = [PairTally(memo, tenant) for tenant in ("a", "b", "a")]
+    async with anyio.create_task_group() as tasks:
+        for tally in tallies:
+            tasks.start_soon(tally.label, [A])
+    await tallies[1].label([A])
+    assert [(t.n_model, t.n_cached) for t in tallies] == [(1, 0), (1, 1), (0, 1)]
+    assert classifier.asked == [A, A]
+    await memo.aclose()
+
+
 async def test_a_tally_counts_one_request_over_its_calls() -> None:
     memo = _memo(WordClassifier(max_words=4))
     tally, other = PairTally(memo), PairTally(memo)
@@ -168,3 +184,96 @@ async def test_a_tally_counts_one_request_over_its_calls() -> None:
     assert (other.n_model, other.n_cached) == (1, 0)
     assert tally.model == memo.model == "words"
     await memo.aclose()
+
+
+async def test_what_was_asked_ahead_counts_when_it_is_used() -> None:
+    """Asked of the model once; what nobody used is speculative."""
+    classifier = WordClassifier()
+    memo = _memo(classifier)
+    tally = PairTally(memo)
+    await tally.label_ahead([A, B])
+    assert (tally.n_model, tally.n_cached, tally.n_speculative) == (0, 0, 2)
+    verdicts = await tally.label([A, C])
+    assert verdicts[0] == tally.known[A]
+    assert (tally.n_model, tally.n_cached, tally.n_speculative) == (2, 0, 1)
+    assert classifier.asked == [A, B, C]
+    await memo.aclose()
+
+
+async def test_what_another_request_had_asked_is_not_speculative() -> None:
+    """It cost this one nothing."""
+    memo = _memo(WordClassifier())
+    tally = PairTally(memo)
+    await memo.label([A, B])
+    await tally.label_ahead([A, B])
+    await tally.label([A])
+    assert (tally.n_model, tally.n_cached, tally.n_speculative) == (0, 1, 0)
+    await memo.aclose()
+
+
+async def test_a_pair_under_way_is_waited_for_and_belongs_to_its_request() -> None:
+    """Needed while it is being asked ahead: asked once, and counted as asked for this request."""
+    released = threading.Event()
+    classifier = WordClassifier(on_predict=lambda _: _wait(released))
+    memo = _memo(classifier)
+    tally = PairTally(memo)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tally.label_ahead, [A, B])
+        await _until(lambda: len(classifier.batches) == 1)
+        assert set(tally.asked_ahead) == {A, B}
+        assert not tally.known
+        tasks.start_soon(tally.label, [A])
+        await anyio.lowlevel.checkpoint()
+        released.set()
+    assert classifier.asked == [A, B]
+    assert (tally.n_model, tally.n_cached, tally.n_speculative) == (1, 0, 1)
+    await memo.aclose()
+
+
+async def test_what_failed_ahead_was_not_asked() -> None:
+    """Nothing is known of it, and nothing is counted."""
+
+    def fail(_: list[Pair]) -> None:
+        raise RuntimeError("broken")
+
+    memo = _memo(WordClassifier(on_predict=fail))
+    tally = PairTally(memo)
+    with pytest.raises(EntailmentUnavailable, match="broken"):
+        await tally.label_ahead([A])
+    assert (tally.n_model, tally.n_speculative, set(tally.asked_ahead)) == (0, 0, set())
+    await memo.aclose()
+
+
+async def test_asking_ahead_waits_until_the_model_is_calm() -> None:
+    """While 33 pairs are with the model, `calm` waits; it ends when they have been answered."""
+    released = threading.Event()
+    classifier = WordClassifier(on_predict=lambda _: _wait(released))
+    memo = _memo(classifier)
+    is_calm = anyio.Event()
+
+    async def wait() -> None:
+        await memo.calm()
+        is_calm.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(memo.label, [pair(f"answer {i}", "x") for i in range(33)])
+        await _until(lambda: len(classifier.batches) == 1)
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert not is_calm.is_set()
+        released.set()
+        with anyio.fail_after(30):
+            await is_calm.wait()
+    await memo.aclose()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    for _ in range(30_000):
+        if condition():
+            return
+        await anyio.sleep(0.001)
+    pytest.fail("what the test waits for does not happen")
+
+
+def _wait(event: threading.Event) -> None:
+    assert event.wait(30)

@@ -1,0 +1,197 @@
+"""What the service sends. Fields that a newer service adds are kept; names of decisions and reasons may grow."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Decision = Literal["answer", "retrieve", "abstain"] | str
+
+
+class Model(BaseModel):
+    """Frozen, and tolerant: unknown fields are attributes too."""
+
+    model_config = ConfigDict(
+        extra="allow", frozen=True, protected_namespaces=(), defer_build=True
+    )  # imports are quick
+
+
+class Policy(Model):
+    """The thresholds that were applied to `confidence`."""
+
+    name: str
+    answer_min: float
+    answer_min_after_retrieval: float
+    retrieve_min: float
+    groundedness_min: float | None = None
+
+
+class Guarantee(Model):
+    """At most `alpha` of what is answered is wrong, with confidence 1 - `delta`, for questions like `population`."""
+
+    type: str
+    scope: str
+    population: str
+    alpha: float
+    delta: float
+    n_calibration: int
+    n_accepted: int
+    errors: int
+
+
+class Uncertainty(Model):
+    """Entropies in nats, all shares in [0, 1]; None: could not be computed, `degraded` says why."""
+
+    semantic_entropy: float
+    semantic_entropy_normalized: float | None
+    semantic_entropy_weighted: float | None
+    predictive_entropy: float | None
+    num_clusters: int
+    agreement: float
+    sample_coverage: float
+    refusal_fraction: float
+
+
+class TokenConfidence(Model):
+    """Token probabilities of the greedy answer, or of the one returned (`kind`)."""
+
+    mean: float
+    min: float
+    sequence_logprob: float
+    mean_logprob: float
+    perplexity: float
+    num_tokens: int
+    kind: str
+    source: str
+
+
+class Cluster(Model):
+    """Samples of one meaning; `mass` is their share of probability, `size` their number."""
+
+    index: int
+    text: str
+    size: int
+    mass: float | None
+    sample_indices: list[int]
+    non_answer: bool
+
+
+class Token(Model):
+    token: str
+    logprob: float
+
+
+class Sample(Model):
+    """One drawn answer, with `include=["samples"]`."""
+
+    index: int
+    text: str
+    finish_reason: str
+    cluster: int | None
+    sequence_logprob: float | None
+    tokens: list[Token] | None = None
+
+
+class Sampling(Model):
+    requested: int
+    completed: int
+    failed: int
+    truncated: int
+    seed: int | None = None
+
+
+class NLI(Model):
+    """`pairs` were asked of the model for this request, `pairs_cached` were known."""
+
+    model: str | None
+    pairs: int
+    pairs_cached: int
+    truncated: bool
+
+
+class Cache(Model):
+    status: str
+    age_s: float
+    ttl_s: float
+
+
+class Usage(Model):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Timings(Model):
+    """Seconds."""
+
+    queue_s: float
+    generate_s: float
+    nli_s: float
+    total_s: float
+
+
+class Calibration(Model):
+    """The profile behind a calibrated `confidence`."""
+
+    id: str
+    method: str
+    n_labels: int
+    fitted_at: str
+
+
+class AnswerResult(Model):
+    """An answer, the evidence for it, and what to do with it. True where the decision is `answer`."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    answer: str | None
+    decision: Decision
+    reason: str
+    policy: Policy
+    guarantee: Guarantee | None = None
+    confidence: float
+    calibrated: bool
+    uncertainty: Uncertainty
+    token_confidence: TokenConfidence | None
+    groundedness: float | None
+    clusters: list[Cluster] | None = None
+    greedy: Sample | None = None
+    samples: list[Sample] | None = None
+    token_logprobs: list[Token] | None = None
+    sampling: Sampling
+    calibration: Calibration | None = None
+    nli: NLI | None = None
+    cache: Cache | None = None
+    stored: bool = False
+    usage: Usage
+    degraded: list[str]
+    timings: Timings | None = None
+    metadata: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return self.decision == "answer"
+
+
+class Version(Model):
+    version: str
+    model: str
+    nli_model: str | None
+
+
+class Feedback(Model):
+    """A label on an answer, kept for good by the time it is returned."""
+
+    answer_id: str
+    source: str
+    label: str | None = None
+    score: float | None = None
+
+
+class Page(Model):
+    """One page of a list; `next` is None on the last."""
+
+    data: list[dict[str, Any]]
+    next: str | None = None

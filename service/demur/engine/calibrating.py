@@ -1,0 +1,147 @@
+"""Which profile speaks for an answer, and what it says: a probability, thresholds, and what they promise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from demur.calibration.profile import Profile, ProfileKey, Stage
+from demur.engine.prompting import PromptTemplate
+from demur.normalisation import VERSION as NORMALISER_VERSION
+from demur.settings import ClusteringSettings
+from demur.types import CalibrationInfo, Degradation, Guarantee, Message, Policy, Question, SignalName
+
+# Each of these changes a signal, so that it is no longer the one that the labels were about. Missing logprobs matter
+# only to a map that reads them, and it finds out by itself.
+_VOIDING = frozenset(
+    {
+        Degradation.PARTIAL_SAMPLES,
+        Degradation.SAMPLES_TRUNCATED,
+        Degradation.NLI_UNAVAILABLE,
+        Degradation.NLI_TRUNCATED,
+        Degradation.DEADLINE,
+    }
+)
+
+
+def is_void(degraded: Collection[Degradation], nli_model: str | None) -> bool:
+    """Whether no profile may speak. Where no NLI model was meant to judge, there is none to miss."""
+    expected = frozenset({Degradation.NLI_UNAVAILABLE}) if nli_model is None else frozenset()
+    return not (_VOIDING - expected).isdisjoint(degraded)
+
+
+@dataclass(frozen=True, slots=True)
+class Revisions:
+    """Which weights; None where that is not known."""
+
+    model: str | None = None
+    nli: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The models behind an answer, and whether there was a T=0 answer among what they gave."""
+
+    model: str
+    nli_model: str | None
+    has_greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """`info` and `guarantee` are None without a profile; `confidence` is agreement then."""
+
+    confidence: float
+    policy: Policy
+    info: CalibrationInfo | None = None
+    guarantee: Guarantee | None = None
+
+
+class Calibration:
+    """The profiles of this service. Without any, every answer is uncalibrated."""
+
+    def __init__(
+        self,
+        profiles: Mapping[ProfileKey, Profile],
+        clustering: ClusteringSettings,
+        template: PromptTemplate,
+        revisions: Revisions,
+    ) -> None:
+        self._profiles = profiles
+        self._clustering = clustering
+        self._template = template
+        self._revisions = revisions
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with whatever the profiles say."""
+        said = sorted(map(repr, self._profiles.values()))
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+    def key(self, question: Question, served: Served) -> ProfileKey:
+        """All that the signals of such an answer depend on."""
+        sampling = question.sampling
+        return ProfileKey(
+            model=served.model,
+            model_revision=self._revisions.model,
+            conversation=_digest_around_question(question.messages),
+            n_samples=sampling.n,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            stop=sampling.stop,
+            answer_strategy=question.answer_strategy,
+            has_greedy=served.has_greedy,
+            nli_model=served.nli_model,
+            nli_revision=self._revisions.nli,
+            clustering_rule=self._clustering.rule,
+            include_prompt=self._clustering.include_prompt,
+            normaliser=NORMALISER_VERSION,
+        )
+
+    def read(
+        self,
+        question: Question,
+        served: Served,
+        signals: Mapping[SignalName, float],
+        degraded: Collection[Degradation],
+        *,
+        agreement: float,
+        is_non_answer: bool,
+    ) -> Reading:
+        """What the profile of this question's key says; agreement and the caller's policy where there is none.
+
+        A non-answer is not correct, and its confidence is 0. A guarantee comes with the profile's own thresholds only.
+        """
+        profile = self._profile(question, served, degraded) if self._profiles else None
+        stage = self._stage(profile, question) if profile else None
+        p_correct = stage.p_correct(signals) if stage else None
+        if profile is None or stage is None or p_correct is None:
+            return Reading(agreement, question.policy)
+        confidence = 0.0 if is_non_answer else p_correct
+        if question.policy.name != "default":
+            return Reading(confidence, question.policy, profile.info(stage))
+        certificate = profile.certificate(question.retrieval, has_context=bool(question.context))
+        guarantee = profile.guarantee(certificate) if certificate else None
+        return Reading(confidence, profile.policy(certificate), profile.info(stage), guarantee)
+
+    def _profile(self, question: Question, served: Served, degraded: Collection[Degradation]) -> Profile | None:
+        if is_void(degraded, served.nli_model):
+            return None
+        return self._profiles.get(self.key(question, served))
+
+    def _stage(self, profile: Profile, question: Question) -> Stage | None:
+        """The map for answers with passages holds for the template that it was fitted with."""
+        if not question.context:
+            return profile.closed_book
+        stage = profile.with_context
+        return stage if stage and stage.prompt_template == self._template.digest else None
+
+
+def _digest_around_question(messages: tuple[Message, ...]) -> str:
+    """The same for conversations that differ in the last user message alone."""
+    last = max(i for i, m in enumerate(messages) if m.role == "user")
+    shape = [[m.role, None if i == last else m.content] for i, m in enumerate(messages)]
+    return hashlib.sha256(json.dumps(shape).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""`demur evaluate` and `demur calibrate`: ask or replay, judge, report."""

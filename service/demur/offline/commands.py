@@ -1,0 +1,273 @@
+"""`demur evaluate` and `demur calibrate`: options in, tables and files out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import anyio
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from demur import __version__
+from demur.calibration.profile import Certificate, write_profile
+from demur.calibration.risk_control import Certified, Infeasible
+from demur.errors import DatasetUnreadable, NotCalibratable
+from demur.evaluation.assessment import Assessment, assess
+from demur.evaluation.dataset import Dataset, read_dataset
+from demur.evaluation.fitting import Fitted, Target, fit_profile
+from demur.evaluation.judged import JudgedAnswer, Stage, read_judged, write_judged
+from demur.evaluation.report import Grid, Origin, as_html, as_json, as_markdown, grids
+from demur.offline.asking import Asking
+from demur.usage import fail, read_settings
+
+console = Console()
+errors = Console(stderr=True)
+
+GRADES: dict[str, Callable[[Assessment], float | None]] = {
+    "auroc": lambda a: a.scores[0].auroc.value if a.scores[0].auroc else None,
+    "aurac": lambda a: a.scores[0].aurac,
+    "accuracy": lambda a: a.accuracy,
+}
+
+Data = Annotated[Path, typer.Argument(help="Questions with references, one JSON object a line.", metavar="DATA.jsonl")]
+Grading = Annotated[Literal["exact", "nli"], typer.Option(help="exact: normalised match; nli: or entails a reference.")]
+Judged = Annotated[bool, typer.Option("--judged", help="DATA was written by `demur evaluate --save`: ask nothing.")]
+Model = Annotated[str | None, typer.Option(help="Name of the model that recorded samples came from.")]
+N = Annotated[int, typer.Option(min=2, max=256, help="Samples to draw; recorded ones are all replayed.")]
+Temperature = Annotated[float, typer.Option(min=0.01, max=2.0, help="Of the samples, drawn or recorded.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Per sample.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of drawing, and of the split into fitting and testing.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Judged answers, and where they are from."""
+
+    answers: Sequence[JudgedAnswer]
+    origin: Origin
+
+
+def evaluate(
+    data: Data,
+    grader: Grading = "exact",
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.md and report.html.")] = None,
+    save: Annotated[Path | None, typer.Option(help="File for the judged answers, one JSON object a line.")] = None,
+    fail_under: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE with auroc, aurac or accuracy: exit status 1 if one is lower.")
+    ] = None,
+    both_stages: Annotated[bool, typer.Option(help="Ask each question from memory, and with its `context`.")] = False,
+    judged: Judged = False,
+    model: Model = None,
+    n: N = 10,
+    temperature: Temperature = 1.0,
+    max_tokens: MaxTokens = 256,
+    seed: Seed = 0,
+) -> None:
+    """Measure how well scores tell right answers from wrong ones, on questions with known answers."""
+    limits = [_limit(text) for text in fail_under or ()]
+    asking = Asking(model, n, temperature, max_tokens, seed, both_stages)
+    material = _material(data, grader, judged, asking)
+    if save:
+        write_judged(material.answers, save)
+    stages = [stage for stage in get_args(Stage) if any(answer.stage == stage for answer in material.answers)]
+    assessments = [assess(material.answers, stage, seed=seed) for stage in stages]
+    for assessment in assessments:
+        for grid in grids(assessment):
+            _print(grid)
+    if out:
+        _write_report(out, material.origin, assessments)
+    _fail_under(limits, assessments)
+
+
+def calibrate(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Where to write the profile (*.json).")],
+    max_risk: Annotated[float, typer.Option(min=0.001, max=0.999, help="Error rate allowed among answers.")] = 0.1,
+    delta: Annotated[float, typer.Option(min=0.001, max=0.5, help="Doubt allowed that it is kept.")] = 0.1,
+    grader: Grading = "exact",
+    population: Annotated[str | None, typer.Option(help="Name of these questions; the file's by default.")] = None,
+    method: Annotated[
+        Literal["auto", "platt", "isotonic", "fused"], typer.Option(help="auto: the simplest that is not beaten.")
+    ] = "auto",
+    retrieval_id: Annotated[
+        str | None,
+        typer.Option(help="Certify retrieval too: the name callers give to what `context` came from."),
+    ] = None,
+    retrieval_cost: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of a retrieval, in answers.")] = 0.0,
+    certificate: Annotated[bool, typer.Option(help="--no-certificate: calibrate confidence, promise nothing.")] = True,
+    judged: Judged = False,
+    model: Model = None,
+    n: N = 10,
+    temperature: Temperature = 1.0,
+    max_tokens: MaxTokens = 256,
+    seed: Seed = 0,
+) -> None:
+    """Fit a profile: confidence as a probability, and thresholds that keep an error rate."""
+    asking = Asking(model, n, temperature, max_tokens, seed, retrieval_id is not None)
+    material = _material(data, grader, judged, asking)
+    target = Target(
+        max_risk=max_risk,
+        delta=delta,
+        population=population or data.stem,
+        grader=material.origin.grader,
+        data_sha256=material.origin.data_sha256,
+        method=method,
+        retrieval_id=retrieval_id,
+        retrieval_cost=retrieval_cost,
+        wants_certificate=certificate,
+        seed=seed,
+    )
+    fitted = fit_profile(material.answers, target)
+    if certificate and not fitted.profile.certificates:
+        raise NotCalibratable(_why_refused(fitted, target))
+    write_profile(fitted.profile, out)
+    _show(fitted, target, out)
+
+
+def _material(data: Path, grader: str, judged: bool, asking: Asking) -> Material:
+    if judged:
+        answers = read_judged(data)
+        if not answers:
+            raise DatasetUnreadable(f"{data} has no answers")
+        first, sha256 = answers[0], hashlib.sha256(data.read_bytes()).hexdigest()
+        key = first.key
+        return Material(answers, Origin(data.stem, sha256, key.model, key.nli_model, first.grader, 0, __version__))
+    from demur.offline.running import run  # loads the web stack and, behind it, the models
+
+    dataset, settings = read_dataset(data), read_settings()
+    with _progress() as progress:
+        task = progress.add_task("replaying" if dataset.is_recorded else "asking", total=None)
+
+        def on_done(n_all: int) -> None:
+            progress.update(task, advance=1, total=n_all)
+
+        done = anyio.run(run, dataset, settings, grader, asking, on_done)
+    _warn_of(done.failures, dataset)
+    origin = Origin(
+        dataset.name, dataset.sha256, done.model, done.nli_model, done.grader, len(done.failures), __version__
+    )
+    return Material(done.answers, origin)
+
+
+def _progress() -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=errors)
+
+
+def _warn_of(failures: Sequence[tuple[str, str]], dataset: Dataset) -> None:
+    if not failures:
+        return
+    first_id, first_reason = failures[0]
+    said = f"{len(failures)} of {len(dataset.rows)} questions failed; the first is {first_id!r}: {first_reason}"
+    if len(failures) >= len(dataset.rows):
+        raise DatasetUnreadable(said)
+    errors.print(f"[yellow]demur:[/] {said}", highlight=False)
+
+
+def _limit(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    if name not in GRADES or not re.fullmatch(r"\d*\.?\d+", value):
+        fail(f"--fail-under needs NAME=VALUE with one of {', '.join(GRADES)}, got {text!r}")
+    return name, float(value)
+
+
+def _fail_under(limits: Sequence[tuple[str, float]], assessments: Sequence[Assessment]) -> None:
+    for name, limit in limits:
+        for assessment in assessments:
+            value = GRADES[name](assessment)
+            if value is None or value < limit:
+                shown = "not measurable" if value is None else f"{value:.3f}"
+                errors.print(
+                    f"[bold red]demur:[/] {name} ({assessment.stage}) is {shown}, under {limit}", highlight=False
+                )
+                raise typer.Exit(1)
+
+
+def _print(grid: Grid) -> None:
+    table = Table(title=grid.title, title_justify="left", show_header=any(grid.columns))
+    for column in grid.columns:
+        table.add_column(column, overflow="fold")
+    for row in grid.rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"[dim]{grid.remark}[/]\n", highlight=False)
+
+
+def _write_report(folder: Path, origin: Origin, assessments: Sequence[Assessment]) -> None:
+    figures = json.dumps(as_json(origin, assessments), indent=2, allow_nan=False) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.json").write_text(figures, encoding="utf-8")
+        (folder / "report.md").write_text(as_markdown(origin, assessments), encoding="utf-8")
+        (folder / "report.html").write_text(as_html(origin, assessments), encoding="utf-8")
+    except OSError as error:
+        raise DatasetUnreadable(f"cannot write the report to {folder}: {error.strerror}") from error
+    console.print(f"report.html, report.md and report.json are in {folder}")
+
+
+def _why_refused(fitted: Fitted, target: Target) -> str:
+    wanted = f"an error rate of at most {target.max_risk:g} with confidence {1 - target.delta:g}"
+    reasons = [f"{scope.replace('_', ' ')}: {_needs(one)}" for scope, one in fitted.refused.items()]
+    return (
+        f"{wanted} cannot be promised on these labels ({'; '.join(reasons)}); give more labels, allow more risk, or "
+        "calibrate without a promise (--no-certificate)"
+    )
+
+
+def _needs(one: Infeasible) -> str:
+    if one.n_labels_needed is None:
+        return f"no threshold comes out below {one.alpha:g} on {one.n_labels} labels, and more may not help"
+    return f"about {one.n_labels_needed} labels are needed, and there are {one.n_labels}"
+
+
+def _show(fitted: Fitted, target: Target, out: Path) -> None:
+    profile = fitted.profile
+    table = Table(title=f"{profile.id} ({profile.provenance.population})", title_justify="left", show_header=False)
+    for name, stage in (("from memory", profile.closed_book), ("with passages", profile.with_context)):
+        if stage:
+            f = stage.figures
+            table.add_row(f"{name}: map", f"{stage.calibrator.method} on {', '.join(stage.calibrator.signals)}")
+            table.add_row(f"{name}: held out", _held_out(f.n, f.auroc, f.brier, f.brier_uncalibrated, f.smooth_ece))
+    for certificate in profile.certificates:
+        table.add_row(f"{certificate.scope.replace('_', ' ')}: promise", _promise(certificate))
+        table.add_row(f"{certificate.scope.replace('_', ' ')}: will do", _effect(certificate))
+    for scope, refused in fitted.refused.items():
+        table.add_row(f"{scope.replace('_', ' ')}: no promise", _needs(refused))
+    if fitted.tighter:
+        table.add_row(f"an error rate of {target.max_risk / 2:g}", _tighter(fitted.tighter))
+    console.print(table)
+    console.print(f"written to {out}; serve it with DEMUR_CALIBRATION__PROFILES={out.parent}")
+
+
+def _held_out(n: int, auroc: float | None, brier: float | None, raw: float | None, smooth_ece: float | None) -> str:
+    if brier is None or raw is None or smooth_ece is None:
+        return f"{n} answers: too few to tell how good it is"
+    shown = "not measurable" if auroc is None else f"{auroc:.3f}"
+    return f"{n} answers: AUROC {shown}, Brier {brier:.3f} (agreement as it stands {raw:.3f}), smECE {smooth_ece:.3f}"
+
+
+def _promise(one: Certificate) -> str:
+    return (
+        f"at most {one.alpha:.1%} of answers wrong, with confidence {1 - one.delta:.1%}: "
+        f"{one.errors} of {one.n_accepted} were, among {one.n_calibration} held-out questions"
+    )
+
+
+def _effect(one: Certificate) -> str:
+    thresholds = f"answer from {one.answer_min:.3f}"
+    if one.answer_min_after_retrieval is not None:
+        thresholds += f", after retrieval from {one.answer_min_after_retrieval:.3f}"
+    retrieved = f", look up {one.retrieval_rate:.0%}" if one.scope == "two_stage" else ""
+    return f"answer {one.n_accepted / one.n_calibration:.0%} of questions{retrieved} ({thresholds})"
+
+
+def _tighter(one: Certified | Infeasible) -> str:
+    return f"can be promised as well, for {one.trial.coverage:.0%}" if isinstance(one, Certified) else _needs(one)

@@ -1,0 +1,59 @@
+"""Load what the settings name, and judge a dataset with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from demur.app import running_engine
+from demur.engine.engine import Engine
+from demur.engine.prompting import PromptTemplate
+from demur.errors import EntailmentUnavailable
+from demur.evaluation.dataset import Dataset
+from demur.evaluation.graders import ExactGrader, Grader, NLIGrader
+from demur.evaluation.judged import JudgedAnswer
+from demur.observability.metrics import Metrics
+from demur.offline.asking import Asking
+from demur.offline.judging import judge, question_of, recorded_sampler, stages_of
+from demur.settings import Settings
+from demur.types import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was judged, by what; `failures` are ids with reasons."""
+
+    answers: Sequence[JudgedAnswer]
+    failures: Sequence[tuple[str, str]]
+    model: str
+    nli_model: str | None
+    grader: str
+
+
+async def run(
+    dataset: Dataset, settings: Settings, grader: str, asking: Asking, on_done: Callable[[int], None]
+) -> Done:
+    """`on_done` gets the number of all questions, each time that one is through."""
+    asked = stages_of(dataset, both=asking.both_stages)
+    base = Sampling(asking.n, asking.temperature, max_tokens=asking.max_tokens)
+    questions = [
+        question_of(row, stage, base, asking.seed + place, settings.defaults.max_timeout_s)
+        for place, (row, stage) in enumerate(asked)
+    ]
+    sampler = None
+    if dataset.is_recorded:
+        template = PromptTemplate.from_file(settings.defaults.prompt_template_file)
+        prompts = [next(m.content for m in reversed(template.messages(q)) if m.role == "user") for q in questions]
+        sampler = recorded_sampler(asked, prompts, asking.model or "recorded")
+    async with running_engine(settings, Metrics(), sampler=sampler) as engine:
+        judging = await judge(engine, asked, questions, _grader(grader, engine), lambda: on_done(len(asked)))
+        chosen = _grader(grader, engine).name
+        return Done(judging.answers, judging.failures, engine.model, engine.nli_model, chosen)
+
+
+def _grader(name: str, engine: Engine) -> Grader:
+    if name == "exact":
+        return ExactGrader()
+    if engine.entailment is None:
+        raise EntailmentUnavailable("the grader nli needs an NLI model; DEMUR_NLI__BACKEND is `exact`")
+    return NLIGrader(engine.entailment)
