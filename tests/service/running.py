@@ -83,7 +83,8 @@ def serving(
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        wait_for(lambda: server.started, "the server to listen")
+        wait_for(lambda: server.started or not thread.is_alive(), "the server to listen")
+        assert server.started, "the application did not start; its log says why"
         url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         with httpx2.Client(base_url=url, timeout=30) as client:
             yield Service(url, scripted, client, app)

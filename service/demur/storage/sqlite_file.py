@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -184,7 +184,8 @@ def _make(path: Path) -> None:
     """The folder and the file, for the owner's eyes only, so that both are still there after a crash."""
     new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    with suppress(FileExistsError):  # one that is there is left alone: closing it would drop SQLite's locks on it
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
     for folder in [path.parent, *(folder.parent for folder in new)]:
         handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -207,3 +207,16 @@ def _fill(path: Path) -> None:
 async def _fill_up(store: Store) -> None:
     for _ in range(100):
         await store.add_answer(record())
+
+
+def test_opening_a_file_again_leaves_the_locks_of_this_process_alone(path: Path) -> None:
+    """POSIX locks belong to the process: to close the file anywhere in it drops them all. Another process would then
+    take itself for the last one, and remove the log that this one still writes to."""
+    first, second = SqliteFile(path), SqliteFile(path)
+    visit = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA user_version'); c.close()"
+    subprocess.run([sys.executable, "-c", visit, str(path)], check=True)
+    assert path.with_name(f"{path.name}-wal").exists()
+    first.write(lambda db: db.execute("CREATE TABLE kept (x)"))
+    assert "kept" in _tables(second)
+    first.close()
+    second.close()
