@@ -24,7 +24,8 @@ class StoreProcess:
     """Started and killed any number of times, with the same store."""
 
     def __init__(self, store_url: str, **env: str) -> None:
-        self._env = {"DEMUR_STORE__URL": store_url, "DEMUR_STORE__TIMEOUT_S": "2", **env}
+        keeping = {"DEMUR_STORE__URL": store_url, "DEMUR_STORE__TIMEOUT_S": "2"}
+        self._env = keeping | {"DEMUR_STORE__CACHE_TTL_S": "0"} | env  # each answer is to be one of its own
         self._popen: subprocess.Popen[str] | None = None
         self.url = ""
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from demur.access.keys import new_key
 from demur.samplers.scripted import ScriptedAnswer
-from demur.settings import AuthSettings, ServerSettings, Settings
+from demur.settings import AuthSettings, ServerSettings, Settings, StoreSettings
 from tests.service.running import serving, wait_for
 
 FLOOD, FLOOD_KEY = new_key("flood", "answer")
@@ -21,6 +21,7 @@ def test_a_flood_does_not_keep_others_out_nor_waiting() -> None:
     through, and the flood is told when to come back."""
     settings = Settings(
         server=ServerSettings(max_inflight=1, max_queue=10),
+        store=StoreSettings(cache_ttl_s=0),  # else one answer would do for all
         auth=AuthSettings(
             api_keys=SecretStr(f"{FLOOD_KEY.line};{QUIET_KEY.line}"), rate_limit="off", rate_limit_samples="off"
         ),

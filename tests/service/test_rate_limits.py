@@ -32,6 +32,7 @@ def test_two_replicas_on_one_redis_keep_one_rate(tmp_path: Path) -> None:
         env = {
             "DEMUR_STORE__URL": redis.url,
             "DEMUR_STORE__TIMEOUT_S": "10",
+            "DEMUR_STORE__CACHE_TTL_S": "0",  # an answer that is remembered costs no samples
             "DEMUR_AUTH__API_KEYS": LINES,
             "DEMUR_AUTH__RATE_LIMIT": "25/1h",
             "DEMUR_AUTH__RATE_LIMIT_SAMPLES": "80/1h",

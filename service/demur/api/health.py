@@ -35,7 +35,7 @@ class StoreStatus(BaseModel):
 
 
 class Status(BaseModel):
-    status: Literal["ok", "draining"]
+    status: Literal["ok", "draining", "nli_stuck"]
 
 
 class ReadyStatus(Status):
