@@ -192,7 +192,8 @@ async def test_who_asks_meanwhile_shares(replica: Replica) -> None:
     assert sorted(status for _, status, _ in got) == ["miss", *["shared"] * 4]
     assert {answer_id for answer_id, _, _ in got} == {"ans_1"}
     assert sorted(shown for _, _, shown in got) == ["annotate", "omit", "omit", "omit", "replace"]
-    assert (replica.flights("led"), replica.flights("joined"), len(oracle.asked)) == (1, 4, 1)
+    assert (replica.flights("led"), len(oracle.asked)) == (1, 1)
+    assert sum(map(replica.flights, ("joined", "shared", "remembered"))) == 4  # whoever is late finds it handed over
 
 
 async def test_who_has_more_time_does_not_settle_for_a_cut_answer(replica: Replica) -> None:

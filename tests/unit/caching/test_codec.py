@@ -38,7 +38,9 @@ def _optional(strategy: st.SearchStrategy[float]) -> st.SearchStrategy[float | N
 
 samples = st.builds(Sample, token_logprobs=st.none() | st.lists(NUMBERS, max_size=5).map(tuple))
 policies = st.builds(Policy, st.text(), SHARES, SHARES, SHARES, _optional(SHARES))
-fitted = st.builds(CalibrationInfo, fitted_at=st.datetimes(timezones=st.just(TzInfo(0))))
+fitted = st.builds(
+    CalibrationInfo, fitted_at=st.datetimes(timezones=st.just(TzInfo(0))).map(lambda at: at.replace(fold=0))
+)
 promised = st.builds(Guarantee, alpha=SHARES, delta=SHARES)
 answers = st.builds(
     Answer,
