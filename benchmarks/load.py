@@ -40,7 +40,7 @@ PLACES, QUEUE, ANSWER_SECONDS = 8, 16, 0.4
 CAPACITY = PLACES / ANSWER_SECONDS  # answers a second
 LEAVES_EARLY = 0.05
 SAMPLED_EVERY_SECONDS = 5.0
-SETTLING_SHARE = 0.2  # of the run, before growth is looked for
+SETTLING_SHARE = 0.65  # of the run, before growth is looked for: by then the answer cache is full
 MAX_REFUSAL_P99_SECONDS = 0.25
 
 
