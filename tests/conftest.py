@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from hypothesis import settings
+
+from tests.loops import loop_scope
 
 # No deadline: a shared machine pauses now and then, which is no fault of the code.
 settings.register_profile("default", deadline=None)
@@ -17,12 +17,7 @@ settings.register_profile("long", deadline=None, max_examples=1000)
 settings.load_profile("default")
 
 
-def _loop_scope(fixture_name: str, config: pytest.Config) -> Literal["session", "function"]:
-    """A loop that runs all the time would forbid `anyio.run` to other tests; only vLLM's engine has to live on one."""
-    return "session" if find_spec("vllm") else "function"
-
-
-@pytest.fixture(scope=_loop_scope)
+@pytest.fixture(scope=loop_scope)
 def anyio_backend() -> str:
     return "asyncio"
 

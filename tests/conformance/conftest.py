@@ -15,6 +15,7 @@ from demur.samplers.vllm import VLLMSampler
 from tests.conformance.openai_server import MODEL, Behaviour, OpenAIServer, openai_server
 from tests.conformance.probing import Connect
 from tests.conformance.vllm_engines import Server, running_sampler, starting_server
+from tests.loops import loop_scope
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ async def connect(metrics: Metrics) -> AsyncIterator[Connect]:
         yield build
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope=loop_scope)
 async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
     """Tests that depend on it share an event loop, as vLLM's engine belongs to the one that draws first."""
     yield  # noqa: PT022 - pytest's plugin keeps the loop for as long as a fixture is to be continued in it

@@ -1,0 +1,13 @@
+"""How long an event loop of the tests lives."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Literal
+
+import pytest
+
+
+def loop_scope(fixture_name: str, config: pytest.Config) -> Literal["session", "function"]:
+    """A loop that runs all the time would forbid `anyio.run` to other tests; only vLLM's engine has to live on one."""
+    return "session" if find_spec("vllm") else "function"
