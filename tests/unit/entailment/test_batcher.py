@@ -292,13 +292,14 @@ async def test_closing_fails_the_batch_under_way_and_those_in_line() -> None:
 
 
 async def test_closing_leaves_no_thread_and_no_task_behind() -> None:
-    threads, tasks = threading.active_count(), len(asyncio.all_tasks())
+    threads, tasks = set(threading.enumerate()), len(asyncio.all_tasks())
     batcher = Batcher(WordClassifier(), Metrics())
     await batcher.label(_pairs("a", 2))
     assert len(asyncio.all_tasks()) == tasks
+    (worker,) = (each for each in set(threading.enumerate()) - threads if each.name == "demur-nli")
     await batcher.aclose()
-    assert "demur-nli" not in {thread.name for thread in threading.enumerate()}
-    assert threading.active_count() <= threads + 2  # anyio keeps its worker threads for later calls
+    assert not worker.is_alive()
+    assert len(set(threading.enumerate()) - threads) <= 2  # anyio keeps its worker threads for later calls
 
 
 async def test_metrics_tell_pairs_batches_and_waits() -> None:
