@@ -42,33 +42,34 @@ class EventStream(Response):
         self._failure: Exception | None = None
 
     def at_end(self, on_end: OnEnd) -> None:
-        """`on_end` gets all that was told, once it is sent; None where the work failed, or the client left."""
+        """`on_end` gets all that is told, before the last of it is sent; None where the work failed, or ended early."""
         self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_whole = False
         try:
-            is_whole = await self._run(Request(scope), receive, send)
+            await self._run(Request(scope), receive, send)
         finally:
-            if self._on_end is not None:
-                with anyio.CancelScope(shield=True):
-                    await self._on_end(b"".join(self._sent) if is_whole else None)
+            with anyio.CancelScope(shield=True):
+                await self._end(None)
 
-    async def _run(self, request: Request, receive: Receive, send: Send) -> bool:
-        """Whether all went well, to the end."""
+    async def _end(self, told: bytes | None) -> None:
+        """Only the first call counts."""
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            await on_end(told)
+
+    async def _run(self, request: Request, receive: Receive, send: Send) -> None:
         failure: Exception | None = None
-        is_whole = False
         async with anyio.create_task_group() as group:
             group.start_soon(self._do_work)
             group.start_soon(_leave_with_the_client, receive, group.cancel_scope)
             try:
-                is_whole = await self._deliver(request, send)
+                await self._deliver(request, send)
             except Exception as error:  # carried out of the group, which would wrap it
                 failure = error
             group.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        return is_whole
 
     async def _do_work(self) -> None:
         try:
@@ -83,18 +84,20 @@ class EventStream(Response):
         self._told.append(_message(name, data.model_dump_json()))
         self._news.set()
 
-    async def _deliver(self, request: Request, send: Send) -> bool:
+    async def _deliver(self, request: Request, send: Send) -> None:
         message = await self._next()
         if message is None and self._failure is not None:
             raise self._failure
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         while message is not None:
+            if self._is_over and not self._told and self._failure is None:
+                await self._end(b"".join(self._sent))
             await _send(send, message)
             message = await self._next()
         if self._failure is not None:
+            await self._end(None)
             await _send(send, _message("error", bytes(problem_of(request, self._failure).body).decode()))
         await send({"type": "http.response.body", "body": b""})
-        return self._failure is None
 
     async def _next(self) -> bytes | None:
         """The next message, a ping where there is none for a while; None where nothing more will come."""
