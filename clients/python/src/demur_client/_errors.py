@@ -57,7 +57,7 @@ class APIStatusError(DemurError):
 
     def __init__(self, response: httpx2.Response, problem: Mapping[str, Any]) -> None:
         self.response = response
-        self.status_code = response.status_code
+        self.status_code = _status(problem, response)
         self.code: str | None = str(problem.get("type", "")).rpartition("/")[2] or None
         self.detail = str(problem.get("detail") or response.reason_phrase)
         self.errors: list[dict[str, str]] = list(problem.get("errors") or ())
@@ -238,10 +238,19 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
 
 def status_error(response: httpx2.Response) -> APIStatusError:
     """The error that a reply of status >= 400 stands for: by its problem type, else by its status."""
-    problem = _problem(response)
+    return problem_error(response, {**_problem(response), "status": response.status_code})
+
+
+def problem_error(response: httpx2.Response, problem: Mapping[str, Any]) -> APIStatusError:
+    """The error that a problem stands for, which may have come at the end of a stream that began well."""
     code = str(problem.get("type", "")).rpartition("/")[2]
-    error = _BY_CODE.get(code) or _BY_STATUS.get(response.status_code, APIStatusError)
+    error = _BY_CODE.get(code) or _BY_STATUS.get(_status(problem, response), APIStatusError)
     return error(response, problem)
+
+
+def _status(problem: Mapping[str, Any], response: httpx2.Response) -> int:
+    status = problem.get("status")
+    return status if isinstance(status, int) else response.status_code
 
 
 def _problem(response: httpx2.Response) -> Mapping[str, Any]:

@@ -101,13 +101,28 @@ class Sampling(Model):
     seed: int | None = None
 
 
+class Judgement(Model):
+    """How probable it is that the premise entails the hypothesis, that it contradicts it, or neither.
+
+    Both are indices of samples; None stands for the T=0 answer, or for the answer that is rated.
+    """
+
+    premise: int | None
+    hypothesis: int | None
+    entailment: float
+    neutral: float
+    contradiction: float
+
+
 class NLI(Model):
-    """`pairs` were asked of the model for this request, `pairs_cached` were known."""
+    """`pairs` were asked of the model for this request, `pairs_speculative` in vain; `pairs_cached` were known."""
 
     model: str | None
     pairs: int
     pairs_cached: int
+    pairs_speculative: int = 0
     truncated: bool
+    judgements: list[Judgement] | None = None
 
 
 class Cache(Model):
@@ -128,6 +143,7 @@ class Timings(Model):
     queue_s: float
     generate_s: float
     nli_s: float
+    nli_hidden_s: float = 0.0
     total_s: float
 
 
@@ -140,13 +156,12 @@ class Calibration(Model):
     fitted_at: str
 
 
-class AnswerResult(Model):
+class Verdict(Model):
     """An answer, the evidence for it, and what to do with it. True where the decision is `answer`."""
 
     id: str
     object: str
     created: int
-    model: str
     answer: str | None
     decision: Decision
     reason: str
@@ -173,6 +188,46 @@ class AnswerResult(Model):
 
     def __bool__(self) -> bool:
         return self.decision == "answer"
+
+
+class AnswerResult(Verdict):
+    """What came of a question."""
+
+    model: str
+
+
+class ScoreResult(Verdict):
+    """What the service says of an answer made elsewhere. `model` drew the samples; None where you sent them.
+
+    `answer_cluster` is the index of the answer's cluster; None where no sample agrees with it.
+    """
+
+    model: str | None
+    answer_cluster: int | None
+
+
+class TextCluster(Model):
+    """Texts of one meaning; `mass` is their share of the weights."""
+
+    index: int
+    text: str
+    size: int
+    mass: float | None
+    text_indices: list[int]
+
+
+class Clustering(Model):
+    """Texts by meaning: `assignments[i]` is the cluster of text i. Entropies in nats."""
+
+    object: str
+    assignments: list[int]
+    num_clusters: int
+    clusters: list[TextCluster]
+    semantic_entropy: float
+    semantic_entropy_normalized: float | None
+    semantic_entropy_weighted: float | None
+    nli: NLI
+    degraded: list[str]
 
 
 class Version(Model):
