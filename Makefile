@@ -25,7 +25,7 @@ TEST_VLLM := $(if $(HAS_VLLM),$(MAKE) test-vllm,@echo "note: the tests on vLLM w
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve ask system-packages test test-vllm test-full check audit format bench bench-guarantee train \
-        train-report profile clean
+        train-report profile reference clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ audit: $(DEV) ## Look up every installed package for known vulnerabilities (need
 format: $(DEV) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reference: $(DEV) ## Write the interface down: clients/openapi/openapi.json and docs/api.md
+	$(BIN)/python -m clients.openapi.build
 
 bench-guarantee: $(TRAIN) ## Whether certified error rates hold, on the recorded sets in DATA
 	$(BIN)/python -m benchmarks.guarantee --data $(DATA)

@@ -179,7 +179,7 @@ class Verdict(Model):
     sampling: Sampling
     calibration: Calibration | None = None
     nli: NLI | None = None
-    cache: Cache | None = None
+    cache: Cache
     stored: bool = False
     usage: Usage
     degraded: list[str]
