@@ -1,7 +1,7 @@
 """What callers may rely on: `python -m clients.openapi.build` (`make reference`) writes openapi.json and docs/api.md.
 
-Tests compare both with what this makes, so that no change of the interface goes unnoticed, and openapi.json with the models
-of the Python client.
+Tests compare both with what this makes, so that no change of the interface goes unnoticed, and the document with the
+Python client's models.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +12,7 @@ Decision = Literal["answer", "retrieve", "abstain"] | str
 class Model(BaseModel):
     """Frozen, and tolerant: unknown fields are attributes too."""
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="allow", frozen=True, protected_namespaces=(), defer_build=True
     )  # imports are quick
 
