@@ -20,7 +20,7 @@ from demur import __version__
 from demur.access.gate import Gate
 from demur.access.keyring import Keyring
 from demur.access.rate_limits import RateLimits
-from demur.api import answer, answers, audits, feedback, health, openapi, problems
+from demur.api import answer, answers, audits, cluster, feedback, health, openapi, problems, score
 from demur.api.boundary import CORS, BodyLimit, RequestContext
 from demur.api.idempotency import Idempotency
 from demur.caching.answer_cache import AnswerCache
@@ -98,6 +98,8 @@ def create_app(
     app.state.settings, app.state.metrics = settings, metrics
     problems.install(app)
     app.include_router(answer.router)
+    app.include_router(score.router)
+    app.include_router(cluster.router)
     app.include_router(answers.router)
     app.include_router(feedback.router)
     app.include_router(audits.router)

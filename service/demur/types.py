@@ -59,6 +59,7 @@ CacheMode = Literal["default", "bypass", "refresh", "only"]
 CacheStatus = Literal["hit", "miss", "bypass", "refresh", "shared"]
 
 ANONYMOUS = "anonymous"  # the tenant where there are no API keys
+ELSEWHERE = "elsewhere"  # the model of samples that were not drawn here
 Role = Literal["system", "user", "assistant", "developer"]
 Scope = Literal["closed_book", "two_stage"]
 SignalName = Literal["agreement", "semantic_entropy", "mean_logprob", "min_logprob", "greedy_agrees", "sample_coverage"]
@@ -140,6 +141,14 @@ class CachePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Rated:
+    """An answer made elsewhere, to be rated by samples; by these where there are any, else by samples drawn here."""
+
+    answer: Sample
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked, and how the caller wants it handled. `timeout_seconds` bounds the whole request.
 
@@ -161,6 +170,7 @@ class Question:
     cache: CachePolicy = field(default_factory=CachePolicy)
     tenant: str = ANONYMOUS
     user: str | None = None
+    rated: Rated | None = None
 
     @property
     def text(self) -> str:
@@ -406,7 +416,8 @@ class Answer:
 
     `text` is what the model said, whatever the decision; `on_abstain` is applied where it is shown. `policy` holds the
     thresholds used: the caller's own, or those of the profile named in `calibration`; `signals` is what a
-    profile reads. `judgements` are those by which the samples were clustered.
+    profile reads. `judgements` are those by which the samples were clustered; `chosen_cluster` is the meaning
+    of `chosen` among them, None where no sample means the same.
     """
 
     id: str
@@ -433,6 +444,7 @@ class Answer:
     degraded: tuple[Degradation, ...]
     work: Work
     judgements: tuple[Judgement, ...] = ()
+    chosen_cluster: int | None = None
 
     @property
     def is_calibrated(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -118,8 +119,8 @@ class CacheIn(_Wire):
     )
 
 
-class AnswerRequest(_Wire):
-    """A question. Send `prompt` or `messages`; everything else has a default."""
+class QuestionRequest(_Wire):
+    """What is asked, and how to decide on an answer to it."""
 
     prompt: str | None = Field(None, description="The question as one text.")
     messages: list[MessageIn] | None = Field(None, min_length=1, max_length=128, description="The question as a chat.")
@@ -127,17 +128,11 @@ class AnswerRequest(_Wire):
     context: list[PassageIn] = Field(default=[], max_length=32, description="Retrieved passages.")
     quality: Quality | None = Field(None, description="5, 10 or 20 samples; `balanced` (10) when left out.")
     sampling: SamplingIn = SamplingIn()
-    answer_strategy: Literal["auto", "mode", "greedy"] = Field(
-        "auto",
-        description="auto: the T=0 answer if it lies in the heaviest cluster, else that cluster's representative; "
-        "mode: always the representative; greedy: always the T=0 answer.",
-    )
     policy: Annotated[
         Annotated[Literal["default"], Tag("named policy")] | Annotated[PolicyIn, Tag("own policy")],
         Discriminator(lambda value: "named policy" if isinstance(value, str) else "own policy"),
     ] = Field("default", description="A named policy, or thresholds of your own.")
     retrieval: RetrievalIn = RetrievalIn()
-    cache: CacheIn = CacheIn()
     on_abstain: Literal["annotate", "replace", "omit"] = Field(
         "annotate", description="Keep the text, replace it by a fixed one, or send `answer: null`."
     )
@@ -147,11 +142,6 @@ class AnswerRequest(_Wire):
     )
     on_deadline: Literal["partial", "error"] = Field("partial", description="partial: decide on >= 2 finished samples.")
     strict: bool = Field(False, description="Refuse rather than answer with a missing or weakened signal.")
-    metadata: dict[
-        Annotated[str, StringConstraints(min_length=1, max_length=64)],
-        Annotated[str, StringConstraints(max_length=512)],
-    ] = Field(default={}, max_length=16, description="Echoed, and kept with the record.")
-    user: ShortText | None = Field(None, description="Who asks, in your words; only a hash of it is kept.")
 
     @field_validator("prompt")
     @classmethod
@@ -166,7 +156,7 @@ class AnswerRequest(_Wire):
         return messages
 
     @model_validator(mode="after")
-    def _one_form(self) -> AnswerRequest:
+    def _one_form(self) -> QuestionRequest:
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("send exactly one of `prompt` and `messages`")
         return self
@@ -183,16 +173,12 @@ class AnswerRequest(_Wire):
             sampling=self._sampling(defaults, quality, tenant),
             policy=Policy() if self.policy == "default" else self.policy.to_domain(),
             retrieval=Retrieval(**self.retrieval.model_dump()),
-            answer_strategy=self.answer_strategy,
             on_abstain=self.on_abstain,
             on_deadline=self.on_deadline,
-            timeout_seconds=self.timeout_s or min(DEFAULT_TIMEOUT_S, defaults.max_timeout_s),
+            timeout_seconds=timeout_seconds(self.timeout_s, defaults),
             strict=self.strict,
             quality=quality,
-            metadata=self.metadata,
-            cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
             tenant=tenant,
-            user=None if self.user is None else hashed_user(self.user, tenant),
         )
 
     def _within(self, defaults: DefaultsSettings) -> None:
@@ -225,6 +211,36 @@ class AnswerRequest(_Wire):
             seed=asked.seed,
             cache_scope=None if tenant == ANONYMOUS else tenant,
         )
+
+
+class AnswerRequest(QuestionRequest):
+    """A question. Send `prompt` or `messages`; everything else has a default."""
+
+    answer_strategy: Literal["auto", "mode", "greedy"] = Field(
+        "auto",
+        description="auto: the T=0 answer if it lies in the heaviest cluster, else that cluster's representative; "
+        "mode: always the representative; greedy: always the T=0 answer.",
+    )
+    cache: CacheIn = CacheIn()
+    metadata: dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ] = Field(default={}, max_length=16, description="Echoed, and kept with the record.")
+    user: ShortText | None = Field(None, description="Who asks, in your words; only a hash of it is kept.")
+
+    def to_domain(self, defaults: DefaultsSettings, model: str, tenant: str = ANONYMOUS) -> Question:
+        """The question, within the operator's bounds. Raises ValidationFailed, ModelNotFound."""
+        return replace(
+            super().to_domain(defaults, model, tenant),
+            answer_strategy=self.answer_strategy,
+            metadata=self.metadata,
+            cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
+            user=None if self.user is None else hashed_user(self.user, tenant),
+        )
+
+
+def timeout_seconds(asked: float | None, defaults: DefaultsSettings) -> float:
+    return asked or min(DEFAULT_TIMEOUT_S, defaults.max_timeout_s)
 
 
 def hashed_user(user: str, tenant: str) -> str:

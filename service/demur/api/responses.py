@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from demur.api.requests import Include
 from demur.types import (
+    ELSEWHERE,
     Action,
     Answer,
     Answered,
@@ -108,9 +110,11 @@ class SamplingOut(_Wire):
 
 
 class JudgementOut(_Wire):
-    """How probable it is that the premise entails, and contradicts, the hypothesis. One direction."""
+    """How probable it is that the premise entails the hypothesis, that it contradicts it, or neither."""
 
-    premise: int | None = Field(description="Index of a sample, the first with its text; null: the T=0 answer.")
+    premise: int | None = Field(
+        description="Index of a sample, the first with its text; null: the T=0 answer, or the answer that is rated."
+    )
     hypothesis: int | None
     entailment: float
     neutral: float
@@ -125,7 +129,7 @@ class NLIOut(_Wire):
         description="Further pairs, asked of the model while samples were drawn, that were not needed in the end."
     )
     truncated: bool
-    judgements: list[JudgementOut] = Field(description="What joined samples to meanings, and kept them apart.")
+    judgements: list[JudgementOut] | None = Field(description="What joined samples to meanings, and kept them apart.")
 
 
 class UsageOut(_Wire):
@@ -150,13 +154,13 @@ class CacheOut(_Wire):
     ttl_s: float = Field(description="How long it is remembered from then on; 0: it is not.")
 
 
-class AnswerResponse(_Wire):
-    """The answer, the evidence for it, and what to do with it."""
+class VerdictResponse(_Wire):
+    """An answer, the evidence for it, and what to do with it."""
 
     id: str
-    object: Literal["answer"] = "answer"
+    object: str
     created: int = Field(description="Unix time, in seconds.")
-    model: str
+    model: str | None
     answer: str | None
     decision: Action
     reason: Reason
@@ -182,14 +186,14 @@ class AnswerResponse(_Wire):
     metadata: dict[str, str]
 
     @classmethod
-    def from_domain(cls, answered: Answered, include: list[Include], abstain_text: str) -> AnswerResponse:
-        """`include` names the parts to send; the others are null."""
+    def from_domain(cls, answered: Answered, include: list[Include], abstain_text: str, **more: Any) -> Self:
+        """`include` names the parts to send; the others are null. `more`: what only a subclass has."""
         answer, use = answered.answer, answered.cache
         question, tokens = answer.question, "token_logprobs" in include
         return cls(
             id=answer.id,
             created=answer.created,
-            model=answer.model,
+            model=None if answer.model == ELSEWHERE else answer.model,
             answer=_shown_text(answer, abstain_text),
             decision=answer.decision.action,
             reason=answer.decision.reason,
@@ -213,7 +217,15 @@ class AnswerResponse(_Wire):
             degraded=list(answer.degraded),
             timings=_timings(answer) if "timings" in include else None,
             metadata=dict(question.metadata),
+            **more,
         )
+
+
+class AnswerResponse(VerdictResponse):
+    """The answer, the evidence for it, and what to do with it."""
+
+    object: Literal["answer"] = "answer"
+    model: str
 
 
 def _shown_text(answer: Answer, abstain_text: str) -> str | None:
@@ -272,19 +284,21 @@ def _nli(answer: Answer) -> NLIOut:
         pairs_cached=work.n_pairs_cached,
         pairs_speculative=work.n_pairs_speculative,
         truncated=work.nli_truncated,
-        judgements=[_judgement(each) for each in answer.judgements],
+        judgements=shown_judgements(answer.judgements),
     )
 
 
-def _judgement(judgement: Judgement) -> JudgementOut:
-    verdict = judgement.verdict
-    return JudgementOut(
-        premise=judgement.premise,
-        hypothesis=judgement.hypothesis,
-        entailment=verdict.entailment,
-        neutral=verdict.neutral,
-        contradiction=verdict.contradiction,
-    )
+def shown_judgements(judgements: Iterable[Judgement]) -> list[JudgementOut]:
+    return [
+        JudgementOut(
+            premise=judgement.premise,
+            hypothesis=judgement.hypothesis,
+            entailment=judgement.verdict.entailment,
+            neutral=judgement.verdict.neutral,
+            contradiction=judgement.verdict.contradiction,
+        )
+        for judgement in judgements
+    ]
 
 
 def _usage(answer: Answer) -> UsageOut:

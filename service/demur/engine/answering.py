@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from demur.engine.engine import Engine
 from demur.engine.events import Listener, retold
+from demur.engine.partitioning import Partition
 from demur.types import Answer, Answered, CacheUse, Question
 
 Fresh = Callable[[Question], Awaitable[Answer]]
-Charge = Callable[[str, int], Awaitable[None]]
+Charge = Callable[[str, int, str], Awaitable[None]]
 
 
 class AnswerCache(Protocol):
@@ -36,7 +37,8 @@ class Journal(Protocol):
 class Answering:
     """Answers questions through a cache and a journal; either may be None.
 
-    `charge` is told whose account samples are drawn on, and how many, before they are: it may refuse.
+    `charge` is told whose account samples are drawn on, how many, and where the request says so, before they are drawn
+    or compared: it may refuse.
     """
 
     def __init__(
@@ -68,10 +70,24 @@ class Answering:
         is_stored = self._journal is not None and await self._journal.record(answer, is_audit=is_audit)
         return Answered(answer, use, is_stored)
 
+    async def rate(self, question: Question) -> Answered:
+        """The answer in `question.rated`, rated. Nothing of it is remembered or kept. Raises as `answer`."""
+        is_drawn = question.rated is None or not question.rated.samples
+        await self._spend(question.tenant, question.sampling.n, "/sampling/n" if is_drawn else "/samples")
+        return Answered(await self._engine.answer(question), CacheUse("bypass"), is_stored=False)
+
+    async def cluster(self, texts: Sequence[str], question: str, *, tenant: str, timeout_seconds: float) -> Partition:
+        """As `Engine.cluster`; each text counts as a sample. Raises RateLimited, too."""
+        await self._spend(tenant, len(texts), "/texts")
+        return await self._engine.cluster(texts, question, tenant=tenant, timeout_seconds=timeout_seconds)
+
+    async def _spend(self, tenant: str, n: int, field: str) -> None:
+        if self._charge is not None:
+            await self._charge(tenant, n, field)
+
     async def _found(self, question: Question, listener: Listener | None) -> tuple[Answer, CacheUse]:
         async def fresh(question: Question) -> Answer:
-            if self._charge is not None:
-                await self._charge(question.tenant, question.sampling.n)
+            await self._spend(question.tenant, question.sampling.n, "/sampling/n")
             return await self._engine.answer(question, listener)
 
         if self._cache is None:

@@ -114,6 +114,7 @@ class Calibration:
         """What the profile of this question's key says; agreement and the caller's policy where there is none.
 
         A non-answer is not correct, and its confidence is 0. A guarantee comes with the profile's own thresholds only.
+        No profile was fitted to answers made elsewhere.
         """
         profile = self._profile(question, served, degraded) if self._profiles else None
         stage = self._stage(profile, question) if profile else None
@@ -128,7 +129,7 @@ class Calibration:
         return Reading(confidence, profile.policy(certificate), profile.info(stage), guarantee)
 
     def _profile(self, question: Question, served: Served, degraded: Collection[Degradation]) -> Profile | None:
-        if is_void(degraded, served.nli_model):
+        if is_void(degraded, served.nli_model) or question.rated is not None:
             return None
         return self._profiles.get(self.key(question, served))
 

@@ -14,12 +14,18 @@ from demur.types import Message, Sample, Sampling
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What came of asking for `n_requested` samples and one greedy answer."""
+    """What came of asking for `n_requested` samples and one greedy answer. `rated` was made elsewhere."""
 
     samples: tuple[Sample, ...]
     greedy: Sample | None
     n_requested: int
     deadline_reached: bool
+    rated: Sample | None = None
+
+    @property
+    def beside(self) -> Sample | None:
+        """What is compared with the samples, and none of them: the answer that is rated, else the greedy one."""
+        return self.rated or self.greedy
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -18,6 +19,7 @@ from demur.engine.drawing import Draw, draw
 from demur.engine.events import Begun, Listener
 from demur.engine.judging import Judge, Meanings
 from demur.engine.measuring import gives_no_answer, measure, reservations, view_clusters
+from demur.engine.partitioning import Partition, partitioned
 from demur.engine.prompting import PromptTemplate
 from demur.engine.recording import record
 from demur.entailment.groundedness import Groundedness
@@ -28,7 +30,7 @@ from demur.observability.metrics import Metrics
 from demur.policy import decide
 from demur.samplers.base import Sampler
 from demur.settings import ClusteringSettings
-from demur.types import Answer, Degradation, Question, Signals, Work
+from demur.types import ELSEWHERE, Answer, Degradation, Question, Sample, Signals, Work
 
 MIN_PARTIAL_SAMPLES = 2
 
@@ -141,6 +143,20 @@ class Engine:
         record(answer, self._metrics)
         return answer
 
+    async def cluster(self, texts: Sequence[str], question: str, *, tenant: str, timeout_seconds: float) -> Partition:
+        """Which of `texts` mean the same, as answers to `question`; without the model, or the time, by words alone.
+
+        Raises: Overloaded, Draining.
+        """
+        started = perf_counter()
+        judge = Judge(self._memo, self._clustering, tenant)
+        async with self._admission.place(timeout_seconds, tenant):
+            seconds = timeout_seconds - (perf_counter() - started)
+            partition = await partitioned(texts, question, judge, seconds=max(0.0, seconds))
+        for reason in partition.degraded:
+            self._metrics.degraded.labels(reason.value).inc()
+        return partition
+
     async def _answer(self, question: Question, listener: Listener | None) -> Answer:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds, datetime.now(UTC))
@@ -170,19 +186,23 @@ class Engine:
         return self._conclude(id_, question, evidence, work, clock)
 
     async def _draw(self, question: Question, judge: Judge, clock: _Clock) -> Draw:
+        rated = question.rated
+        if rated is not None and rated.samples:
+            return Draw(rated.samples, None, len(rated.samples), deadline_reached=False, rated=rated.answer)
+        hear = judge.hear if rated is None else _heard_beside(rated.answer, judge.hear)
         reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
         seconds = max(0.0, clock.seconds_left() - reserve)
-        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds, judge.hear)
+        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds, hear)
         if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
             raise _too_late(question)
         if not drawn.samples:
             raise BackendError("the language model finished none of the samples")
-        return drawn
+        return replace(drawn, rated=rated.answer) if rated else drawn
 
     def _conclude(self, id_: str, question: Question, evidence: _Evidence, work: Work, clock: _Clock) -> Answer:
         drawn, clustering, choice = evidence.drawn, evidence.meanings.clustering, evidence.choice
         uncertainty = measure(drawn.samples, clustering, choice, question.sampling)
-        tokens = token_confidence(drawn.greedy or choice.sample)
+        tokens = token_confidence(drawn.beside or choice.sample)
         degraded = reservations(question, drawn, evidence.judge, uncertainty)
         _refuse_if_strict(question, degraded)
         read = read_signals(uncertainty, tokens, n_samples=len(drawn.samples), greedy_agrees=_greedy_agrees(evidence))
@@ -199,7 +219,7 @@ class Engine:
         return Answer(
             id=id_,
             created=int(clock.date.timestamp()),
-            model=self.model,
+            model=ELSEWHERE if question.rated and question.rated.samples else self.model,
             nli_model=self.nli_model,
             question=question,
             text=choice.sample.text,
@@ -215,19 +235,26 @@ class Engine:
             groundedness=signals.groundedness,
             clusters=view_clusters(drawn.samples, clustering, question.sampling),
             samples=drawn.samples,
-            greedy=drawn.greedy,
-            greedy_cluster=evidence.meanings.greedy_id,
+            greedy=None if question.rated else drawn.greedy,
+            greedy_cluster=None if question.rated else evidence.meanings.beside_id,
             semantic_ids=clustering.semantic_ids,
             degraded=degraded if reading.info else (*degraded, Degradation.UNCALIBRATED),
             work=work.until(perf_counter() - clock.started),
             judgements=evidence.meanings.judgements,
+            chosen_cluster=choice.semantic_id,
         )
+
+
+def _heard_beside(rated: Sample, hear: Callable[[Sample], None]) -> Callable[[Sample], None]:
+    """What is compared with the samples is the answer that is rated; the greedy one is not needed."""
+    hear(replace(rated, is_greedy=True))
+    return lambda sample: None if sample.is_greedy else hear(sample)
 
 
 async def _judged(question: Question, drawn: Draw, judge: Judge, clock: _Clock) -> _Evidence:
     """Each step may use most of the time that is left; the rest is for what follows it."""
     meanings = await judge.meanings(question.text, drawn, seconds=0.8 * clock.seconds_left())
-    choice = choose(drawn.samples, meanings.clustering, drawn.greedy, meanings.greedy_id, question.answer_strategy)
+    choice = choose(drawn.samples, meanings.clustering, drawn.beside, meanings.beside_id, question.answer_strategy)
     grounds = None
     if question.context:
         grounds = await judge.grounds(question, choice.sample.text, seconds=0.8 * clock.seconds_left())
@@ -250,8 +277,8 @@ def _signals(question: Question, evidence: _Evidence, reading: Reading) -> Signa
 
 
 def _greedy_agrees(evidence: _Evidence) -> bool | None:
-    """Whether the greedy answer lies in the heaviest cluster; None where none was drawn (`no_greedy`)."""
-    return evidence.meanings.greedy_id == evidence.choice.heaviest_id if evidence.drawn.greedy else None
+    """Whether the answer beside the samples lies in the heaviest cluster; None where there is none (`no_greedy`)."""
+    return evidence.meanings.beside_id == evidence.choice.heaviest_id if evidence.drawn.beside else None
 
 
 def _too_late(question: Question) -> DeadlineExceeded:

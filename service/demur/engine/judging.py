@@ -23,13 +23,13 @@ from demur.types import ANONYMOUS, Clustering, Judgement, Pair, Question, Sample
 
 @dataclass(frozen=True, slots=True)
 class Meanings:
-    """The partition of the samples, and the meaning of the greedy answer in it: None where no sample means the same.
+    """The partition of the samples, and the meaning of the answer beside them: None where no sample means the same.
 
     `judgements` led to it; there are none where texts alone did.
     """
 
     clustering: Clustering
-    greedy_id: int | None
+    beside_id: int | None
     judgements: tuple[Judgement, ...] = ()
 
 
@@ -110,7 +110,7 @@ class Judge:
             self._growth.hear(sample)
 
     async def meanings(self, question: str, drawn: Draw, *, seconds: float) -> Meanings:
-        """Cluster the samples, now that all have landed, and place the greedy answer."""
+        """Cluster the samples, now that all have landed, and place the answer beside them."""
         if self._speculation is not None:
             self._speculation.end()
         found = await self._meanings(question, drawn, seconds)
@@ -153,10 +153,10 @@ class Judge:
 
 async def _meanings_by_model(clusterer: Clusterer, tally: PairTally, question: str, drawn: Draw) -> Meanings:
     clustered = await clusterer.cluster(drawn.texts, question, asked=tally.asked_ahead)
-    greedy_id = None
-    if drawn.greedy is not None:
-        greedy_id = await clusterer.place(drawn.greedy.text, clustered, asked=tally.asked_ahead)
-    return Meanings(clustered.clustering, greedy_id, _judgements(drawn, tally.used))
+    beside_id = None
+    if drawn.beside is not None:
+        beside_id = await clusterer.place(drawn.beside.text, clustered, asked=tally.asked_ahead)
+    return Meanings(clustered.clustering, beside_id, _judgements(drawn, tally.used))
 
 
 def _judgements(drawn: Draw, verdicts: Mapping[Pair, Verdict]) -> tuple[Judgement, ...]:
@@ -170,4 +170,4 @@ def _judgements(drawn: Draw, verdicts: Mapping[Pair, Verdict]) -> tuple[Judgemen
 
 def _meanings_by_exact_match(drawn: Draw) -> Meanings:
     clustering = exact_match(drawn.texts)
-    return Meanings(clustering, place_exactly(drawn.greedy.text, drawn.texts, clustering) if drawn.greedy else None)
+    return Meanings(clustering, place_exactly(drawn.beside.text, drawn.texts, clustering) if drawn.beside else None)

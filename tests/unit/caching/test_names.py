@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from demur.caching.names import UNIMPORTANT, Names, digest, question_digest
-from demur.types import CachePolicy, Message, Passage, Policy, Question, Retrieval, Sampling
+from demur.types import CachePolicy, Message, Passage, Policy, Question, Rated, Retrieval, Sample, Sampling
 from tests.unit.caching.answers import question
 
 ASKED = question()
@@ -37,6 +37,7 @@ IMPORTANT: dict[str, list[Any]] = {
     "on_deadline": ["error"],
     "strict": [True],
     "tenant": ["team-a", "team-b"],
+    "rated": [Rated(Sample("Paris")), Rated(Sample("Paris"), (Sample("Lyon"),))],
 }
 OTHER: dict[str, list[Any]] = {
     "timeout_seconds": [1.0],
