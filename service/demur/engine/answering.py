@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from demur.calibration.profile import ProfileKey
 from demur.engine.engine import Engine
 from demur.types import Answer, Answered, CacheUse, Question
 
@@ -28,8 +29,8 @@ class Journal(Protocol):
     def draws_audit(self) -> bool:
         """Toss, before anything is known about the answer, whether this request is one to label by hand."""
 
-    async def record(self, answer: Answer, *, is_audit: bool) -> bool:
-        """Whether the record is durable; without a store the answer is given all the same."""
+    async def record(self, answer: Answer, key: ProfileKey, *, is_audit: bool) -> bool:
+        """Whether the record is durable; without a store the answer is given all the same. `key`: how it was asked."""
 
 
 class Answering:
@@ -61,7 +62,9 @@ class Answering:
             answer, use = await self._fresh(question), CacheUse("bypass")
         else:
             answer, use = await self._cache.answer(question, self._fresh)
-        is_stored = self._journal is not None and await self._journal.record(answer, is_audit=is_audit)
+        is_stored = False
+        if self._journal is not None:
+            is_stored = await self._journal.record(answer, self._engine.profile_key(answer), is_audit=is_audit)
         return Answered(answer, use, is_stored)
 
     async def _fresh(self, question: Question) -> Answer:

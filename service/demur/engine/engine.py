@@ -98,9 +98,9 @@ class Engine:
         return self._memo.model if self._memo else None
 
     @property
-    def calibration_fingerprint(self) -> str:
-        """Changes with the calibration profiles, and so with what is answered to the same samples."""
-        return self._calibration.fingerprint
+    def calibration(self) -> Calibration:
+        """What turns signals into confidence and thresholds; its fingerprint tells answers of other profiles apart."""
+        return self._calibration
 
     @property
     def is_nli_stuck(self) -> bool:

@@ -22,7 +22,7 @@ from demur.calibration.risk_control import Certified, Infeasible
 from demur.errors import DatasetUnreadable, NotCalibratable
 from demur.evaluation.assessment import Assessment, assess
 from demur.evaluation.dataset import Dataset, read_dataset
-from demur.evaluation.fitting import Fitted, Target, fit_profile
+from demur.evaluation.fitting import Fitted, Target, fit_profile, needs, refusal
 from demur.evaluation.judged import JudgedAnswer, Stage, read_judged, write_judged
 from demur.evaluation.report import Grid, Origin, as_html, as_json, as_markdown, grids
 from demur.offline.asking import Asking
@@ -127,7 +127,10 @@ def calibrate(
     )
     fitted = fit_profile(material.answers, target)
     if certificate and not fitted.profile.certificates:
-        raise NotCalibratable(_why_refused(fitted, target))
+        raise NotCalibratable(
+            f"{refusal(fitted, target)}; give more labels, allow more risk, or calibrate without a promise "
+            "(--no-certificate)"
+        )
     write_profile(fitted.profile, out)
     _show(fitted, target, out)
 
@@ -213,21 +216,6 @@ def _write_report(folder: Path, origin: Origin, assessments: Sequence[Assessment
     console.print(f"report.html, report.md and report.json are in {folder}")
 
 
-def _why_refused(fitted: Fitted, target: Target) -> str:
-    wanted = f"an error rate of at most {target.max_risk:g} with confidence {1 - target.delta:g}"
-    reasons = [f"{scope.replace('_', ' ')}: {_needs(one)}" for scope, one in fitted.refused.items()]
-    return (
-        f"{wanted} cannot be promised on these labels ({'; '.join(reasons)}); give more labels, allow more risk, or "
-        "calibrate without a promise (--no-certificate)"
-    )
-
-
-def _needs(one: Infeasible) -> str:
-    if one.n_labels_needed is None:
-        return f"no threshold comes out below {one.alpha:g} on {one.n_labels} labels, and more may not help"
-    return f"about {one.n_labels_needed} labels are needed, and there are {one.n_labels}"
-
-
 def _show(fitted: Fitted, target: Target, out: Path) -> None:
     profile = fitted.profile
     table = Table(title=f"{profile.id} ({profile.provenance.population})", title_justify="left", show_header=False)
@@ -240,7 +228,7 @@ def _show(fitted: Fitted, target: Target, out: Path) -> None:
         table.add_row(f"{certificate.scope.replace('_', ' ')}: promise", _promise(certificate))
         table.add_row(f"{certificate.scope.replace('_', ' ')}: will do", _effect(certificate))
     for scope, refused in fitted.refused.items():
-        table.add_row(f"{scope.replace('_', ' ')}: no promise", _needs(refused))
+        table.add_row(f"{scope.replace('_', ' ')}: no promise", needs(refused))
     if fitted.tighter:
         table.add_row(f"an error rate of {target.max_risk / 2:g}", _tighter(fitted.tighter))
     console.print(table)
@@ -270,4 +258,4 @@ def _effect(one: Certificate) -> str:
 
 
 def _tighter(one: Certified | Infeasible) -> str:
-    return f"can be promised as well, for {one.trial.coverage:.0%}" if isinstance(one, Certified) else _needs(one)
+    return f"can be promised as well, for {one.trial.coverage:.0%}" if isinstance(one, Certified) else needs(one)
