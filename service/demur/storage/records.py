@@ -55,8 +55,8 @@ class AnswerRecord:
 
     `profile` names what the numbers depend on beside the sampling: models, revisions, clustering, versions.
     `sample_logprobs` are those of whole samples, in nats. `user` is a hash. `is_audit`: drawn at random for labelling.
-    `signals` is what a calibration reads, and `key` all that they depend on, kept where texts are; `calibration_id` names
-    the one that spoke, `certificate` the promise that was given.
+    `signals` is what a calibration reads, and `key` all that they depend on, kept where texts are; `calibration_id`
+    names the one that spoke, `certificate` the promise that was given.
     """
 
     id: str
