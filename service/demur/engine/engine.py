@@ -89,6 +89,11 @@ class Engine:
         self._calibration = calibration
 
     @property
+    def sampler(self) -> Sampler:
+        """What draws the answers."""
+        return self._sampler
+
+    @property
     def model(self) -> str:
         return self._sampler.model
 

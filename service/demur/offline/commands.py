@@ -38,7 +38,12 @@ GRADES: dict[str, Callable[[Assessment], float | None]] = {
 }
 
 Data = Annotated[Path, typer.Argument(help="Questions with references, one JSON object a line.", metavar="DATA.jsonl")]
-Grading = Annotated[Literal["exact", "nli"], typer.Option(help="exact: normalised match; nli: or entails a reference.")]
+Grading = Annotated[
+    Literal["exact", "nli", "llm"],
+    typer.Option(
+        help="exact: normalised match; nli: or entails a reference; llm: or DEMUR_JUDGE__MODEL finds it does."
+    ),
+]
 Judged = Annotated[bool, typer.Option("--judged", help="DATA was written by `demur evaluate --save`: ask nothing.")]
 Model = Annotated[str | None, typer.Option(help="Name of the model that recorded samples came from.")]
 N = Annotated[int, typer.Option(min=2, max=256, help="Samples to draw; recorded ones are all replayed.")]
@@ -64,6 +69,9 @@ def evaluate(
         list[str] | None, typer.Option(help="NAME=VALUE with auroc, aurac or accuracy: exit status 1 if one is lower.")
     ] = None,
     both_stages: Annotated[bool, typer.Option(help="Ask each question from memory, and with its `context`.")] = False,
+    stated_confidence: Annotated[
+        bool, typer.Option("--stated-confidence", help="Ask the model as well how sure it is: a call more each.")
+    ] = False,
     judged: Judged = False,
     model: Model = None,
     n: N = 10,
@@ -73,7 +81,7 @@ def evaluate(
 ) -> None:
     """Measure how well scores tell right answers from wrong ones, on questions with known answers."""
     limits = [_limit(text) for text in fail_under or ()]
-    asking = Asking(model, n, temperature, max_tokens, seed, both_stages)
+    asking = Asking(model, n, temperature, max_tokens, seed, both_stages, stated_confidence)
     material = _material(data, grader, judged, asking)
     if save:
         write_judged(material.answers, save)
