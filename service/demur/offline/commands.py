@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -24,7 +25,7 @@ from demur.evaluation.assessment import Assessment, assess
 from demur.evaluation.dataset import Dataset, read_dataset
 from demur.evaluation.fitting import Fitted, Target, fit_profile, needs, refusal
 from demur.evaluation.judged import JudgedAnswer, Stage, read_judged, write_judged
-from demur.evaluation.report import Grid, Origin, as_html, as_json, as_markdown, grids
+from demur.evaluation.report import Grid, Origin, as_html, as_json, as_markdown, grids, shown
 from demur.offline.asking import Asking
 from demur.usage import fail, read_settings
 
@@ -141,6 +142,66 @@ def calibrate(
         )
     write_profile(fitted.profile, out)
     _show(fitted, target, out)
+
+
+def semantic_calibration(
+    data: Data,
+    style: Annotated[
+        list[Literal["as_asked", "concise", "sentence", "reasoned"]] | None,
+        typer.Option(help="How to prompt; may be repeated (default: all four)."),
+    ] = None,
+    grader: Grading = "exact",
+    n: Annotated[
+        int, typer.Option(min=20, max=256, help="Samples; fewer than 50 make any model look overconfident.")
+    ] = 50,
+    out: Annotated[Path | None, typer.Option(help="File for the figures, as JSON.")] = None,
+    max_tokens: MaxTokens = 256,
+    seed: Seed = 0,
+) -> None:
+    """Measure whether raw agreement is a probability, before any fit, for each way of prompting."""
+    from demur.offline.semantic_calibration import STYLES, WARNING, measure_styles  # loads the models' stack
+
+    styles, dataset, settings = style or list(STYLES), read_dataset(data), read_settings()
+    with _progress() as progress:
+        task = progress.add_task("asking", total=None)
+
+        def on_done(n_all: int) -> None:
+            progress.update(task, advance=1, total=n_all)
+
+        measure = partial(measure_styles, n=n, max_tokens=max_tokens, seed=seed, on_done=on_done)
+        model, found = anyio.run(measure, dataset, settings, grader, styles)
+    columns = (
+        "prompt",
+        "answers",
+        "refused",
+        "failed",
+        "accuracy",
+        "modal share",
+        "gap",
+        "smECE",
+        "of a perfect model",
+        "",
+    )
+    rows = tuple(
+        (
+            f.style,
+            *map(str, (f.n, f.n_refused, f.n_failed)),
+            *map(shown, (f.accuracy, f.confidence, f.gap, f.smooth_ece, f.perfect)),
+            f.verdict,
+        )
+        for f in found
+    )
+    _print(Grid(f"Semantic calibration of {model}, {n} samples", columns, rows, WARNING))
+    if out:
+        body = {"model": model, "n_samples": n, "data_sha256": dataset.sha256, "styles": [asdict(f) for f in found]}
+        _write(out, json.dumps(body, indent=2, allow_nan=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DatasetUnreadable(f"cannot write {path}: {error.strerror}") from error
 
 
 def _material(data: Path, grader: str, judged: bool, asking: Asking) -> Material:
