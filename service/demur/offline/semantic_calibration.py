@@ -2,8 +2,8 @@
 
 Meanings are the classes, and the model, asked often enough, is a classifier: its prediction is the most frequent
 meaning, its confidence that meaning's probability. B-confidence-calibrated (Nakkiran et al. 2025) is a model whose
-confidence is right as often as it says, before any map was fitted. Base models are, in concise answers and in sentences; instruct
-tuning makes them overconfident, and reasoning before the answer breaks it too.
+confidence is right as often as it says, before any map was fitted. Base models are, in concise answers and in
+sentences; instruct tuning makes them overconfident, and reasoning before the answer breaks it too.
 
 The probability is estimated from samples, and the maximum of estimates is too high: at 10 samples a perfectly
 calibrated model seems overconfident by .11, at 50 by little. So it is measured live, on many samples.
@@ -103,7 +103,7 @@ def _instructed(messages: Sequence[Message], style: Style) -> list[Message]:
 
 def _answer_alone(sample: Sample) -> Sample:
     found = _LAST_ANSWER.match(sample.text)
-    return replace(sample, text=found[1].strip().split("\n")[0]) if found else sample
+    return replace(sample, text=found[1].strip().split("\n")[0].strip()) if found else sample
 
 
 async def measure_styles(
