@@ -20,7 +20,19 @@ from demur import __version__
 from demur.access.gate import Gate
 from demur.access.keyring import Keyring
 from demur.access.rate_limits import RateLimits
-from demur.api import answer, answers, audits, cluster, feedback, health, openapi, problems, score
+from demur.api import (
+    answer,
+    answers,
+    audits,
+    calibrations,
+    cluster,
+    feedback,
+    health,
+    openapi,
+    policies,
+    problems,
+    score,
+)
 from demur.api.boundary import CORS, BodyLimit, RequestContext
 from demur.api.idempotency import Idempotency
 from demur.caching.answer_cache import AnswerCache
@@ -37,9 +49,13 @@ from demur.entailment.pair_memo import PairMemo
 from demur.entailment.remote import RemoteModel
 from demur.errors import BackendError, BackendUnavailable, DemurError, EntailmentUnavailable
 from demur.observability.metrics import Metrics
+from demur.recalibration.book import ProfileBook, following
+from demur.recalibration.recalibration import Recalibration
+from demur.recalibration.retesting import Retesting, retesting
 from demur.samplers.base import Sampler
 from demur.samplers.cache_salt import CacheSalt
 from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, VLLMSettings, bundled_path
+from demur.storage.base import Store
 from demur.storage.opening import open_journal, open_store
 from demur.storage.redis_connection import close_redis, is_redis, open_redis
 from demur.storage.sweeping import sweeping
@@ -73,6 +89,7 @@ def create_app(
                 running_engine(settings, metrics, sampler=sampler, entailment=entailment, caches=caches) as engine,
                 guarding(settings, keyring, metrics) as gate,
                 sweeping(store, max_age_seconds=settings.store.answer_ttl_s),
+                recalibrating(app, store, engine, settings.store.answer_ttl_s),
             ):
                 cache, journal = open_cache(settings, caches, engine), open_journal(store, settings, metrics)
                 app.state.engine, app.state.store, app.state.gate = engine, store, gate
@@ -103,6 +120,8 @@ def create_app(
     app.include_router(answers.router)
     app.include_router(feedback.router)
     app.include_router(audits.router)
+    app.include_router(calibrations.router)
+    app.include_router(policies.router)
     app.include_router(health.router)
     openapi.install(app, settings.server.docs, is_open=not keyring.is_required)
     app.add_middleware(
@@ -112,6 +131,17 @@ def create_app(
         app.add_middleware(CORSMiddleware, allow_origins=settings.server.cors_origins, **CORS)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
+
+
+@asynccontextmanager
+async def recalibrating(app: FastAPI, store: Store, engine: Engine, max_age_seconds: int) -> AsyncIterator[None]:
+    """The engine's profiles follow the store, and what they promise is tested on audits."""
+    book = ProfileBook(store, engine.calibration, engine.calibration.profiles)
+    async with following(book):
+        app.state.recalibration = Recalibration(store, book)
+        app.state.retesting = Retesting(store, book, max_age_seconds=max_age_seconds)
+        async with retesting(app.state.retesting):
+            yield
 
 
 @asynccontextmanager
@@ -188,10 +218,10 @@ def open_cache(settings: Settings, caches: Caches, engine: Engine) -> AnswerCach
         _told(settings.nli, _JUDGES),
         settings.clustering.model_dump_json(),
         template.read_text(encoding="utf-8") if template else None,
-        engine.calibration_fingerprint,
     ]
+    fixed = json.dumps(parts)
     places = settings.server.max_inflight + settings.server.max_queue
-    return caches.answers(json.dumps(parts), max_waiting=_ASKERS_PER_PLACE * places)
+    return caches.answers(lambda: fixed + engine.calibration.fingerprint, max_waiting=_ASKERS_PER_PLACE * places)
 
 
 def _told(settings: BaseModel, names: set[str]) -> str:

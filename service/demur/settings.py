@@ -208,6 +208,10 @@ class SamplerSettings(_Group):
         return self
 
 
+class JudgeSettings(SamplerSettings):
+    """The language model that judges answers for `demur evaluate --grader llm`; settings as for the sampler."""
+
+
 class VLLMSettings(_Group):
     """vLLM in this process."""
 
@@ -309,6 +313,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     audit: AuditSettings = AuditSettings()
     sampler: SamplerSettings = SamplerSettings()
+    judge: JudgeSettings = JudgeSettings()
     vllm: VLLMSettings = VLLMSettings()
     nli: NLISettings = NLISettings()
     clustering: ClusteringSettings = ClusteringSettings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from demur.calibration.profile import ProfileKey
 from demur.engine.engine import Engine
 from demur.engine.events import Listener, retold
 from demur.engine.partitioning import Partition
@@ -30,8 +31,8 @@ class Journal(Protocol):
     def draws_audit(self) -> bool:
         """Toss, before anything is known about the answer, whether this request is one to label by hand."""
 
-    async def record(self, answer: Answer, *, is_audit: bool) -> bool:
-        """Whether the record is durable; without a store the answer is given all the same."""
+    async def record(self, answer: Answer, key: ProfileKey, *, is_audit: bool) -> bool:
+        """Whether the record is durable; without a store the answer is given all the same. `key`: how it was asked."""
 
 
 class Answering:
@@ -67,7 +68,9 @@ class Answering:
         if listener is not None and use.status in ("hit", "shared"):
             for event in retold(answer):
                 listener(event)
-        is_stored = self._journal is not None and await self._journal.record(answer, is_audit=is_audit)
+        is_stored = False
+        if self._journal is not None:
+            is_stored = await self._journal.record(answer, self._engine.profile_key(answer), is_audit=is_audit)
         return Answered(answer, use, is_stored)
 
     async def rate(self, question: Question) -> Answered:

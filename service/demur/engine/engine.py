@@ -93,6 +93,11 @@ class Engine:
         self._calibration = calibration
 
     @property
+    def sampler(self) -> Sampler:
+        """What draws the answers."""
+        return self._sampler
+
+    @property
     def model(self) -> str:
         return self._sampler.model
 
@@ -102,9 +107,9 @@ class Engine:
         return self._memo.model if self._memo else None
 
     @property
-    def calibration_fingerprint(self) -> str:
-        """Changes with the calibration profiles, and so with what is answered to the same samples."""
-        return self._calibration.fingerprint
+    def calibration(self) -> Calibration:
+        """What turns signals into confidence and thresholds; its fingerprint tells answers of other profiles apart."""
+        return self._calibration
 
     @property
     def is_nli_stuck(self) -> bool:
