@@ -20,7 +20,7 @@ from demur import __version__
 from demur.access.gate import Gate
 from demur.access.keyring import Keyring
 from demur.access.rate_limits import RateLimits
-from demur.api import answer, answers, audits, feedback, health, openapi, problems
+from demur.api import answer, answers, audits, chat, feedback, health, openapi, problems
 from demur.api.boundary import CORS, BodyLimit, RequestContext
 from demur.api.idempotency import Idempotency
 from demur.caching.answer_cache import AnswerCache
@@ -30,6 +30,7 @@ from demur.engine.admission import Admission
 from demur.engine.answering import Answering
 from demur.engine.calibrating import Calibration, Revisions
 from demur.engine.engine import Engine
+from demur.engine.forwarding import Forwarding
 from demur.engine.prompting import PromptTemplate
 from demur.entailment.base import EntailmentModel
 from demur.entailment.batcher import Batcher
@@ -80,6 +81,7 @@ def create_app(
                     store, settings.store.idempotency_ttl_s, max_seconds=settings.defaults.max_timeout_s
                 )
                 app.state.answering = Answering(engine, cache, journal, charge=gate.charge_samples)
+                app.state.forwarding = Forwarding(engine, metrics, charge=gate.charge_samples)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)
@@ -98,6 +100,7 @@ def create_app(
     app.state.settings, app.state.metrics = settings, metrics
     problems.install(app)
     app.include_router(answer.router)
+    app.include_router(chat.router)
     app.include_router(answers.router)
     app.include_router(feedback.router)
     app.include_router(audits.router)

@@ -137,6 +137,11 @@ def _make_sense(case: Any, schema: Any) -> None:
         case.body |= {"sampling": {"n": 2, "max_tokens": 16}, "timeout_s": 60, "strict": False}
         case.body["context"] = [{**passage, "text": "Lima"} for passage in case.body.get("context", [])]
 
+    if case.operation.path == "/v1/chat/completions":
+        case.body = {"model": None, "messages": [{"role": "user", "content": "What is the capital of Peru?"}], "n": 2}
+        case.body |= {"max_tokens": 16, "uncertainty": {"n": 2, "timeout_s": 60}}
+        case.headers = {}
+
 
 def _answer_id(schema: Any) -> Any:
     url = schema.location.removesuffix("/openapi.json") + "/v1/answer"

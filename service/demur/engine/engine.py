@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
@@ -26,7 +27,7 @@ from demur.errors import BackendError, DeadlineExceeded, DegradedRefused, Unsupp
 from demur.estimators.token_probability import token_confidence
 from demur.observability.metrics import Metrics
 from demur.policy import decide
-from demur.samplers.base import Sampler
+from demur.samplers.base import Forwarder, Sampler
 from demur.settings import ClusteringSettings
 from demur.types import Answer, Degradation, Question, Signals, Work
 
@@ -113,6 +114,15 @@ class Engine:
     def entailment(self) -> PairMemo | None:
         """What judges the answers, its memory included."""
         return self._memo
+
+    @property
+    def forwarder(self) -> Forwarder | None:
+        """What hands requests on that cannot be scored; None where the language model runs in this process."""
+        return self._sampler if isinstance(self._sampler, Forwarder) else None
+
+    def place(self, timeout_seconds: float, tenant: str) -> AbstractAsyncContextManager[None]:
+        """A place among the answers at work. Raises: Overloaded, Draining."""
+        return self._admission.place(timeout_seconds, tenant)
 
     @property
     def template_digest(self) -> str:
