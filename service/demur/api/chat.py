@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 
+from demur.api import chat_stream
 from demur.api.answer import AnsweringDep, DefaultsDep, EngineDep, verdict_headers, while_connected
 from demur.api.chat_requests import ChatRequest, handed_on, on_abstain_of
 from demur.api.chat_responses import ChatCompletion, ModelList, completion, model_list
@@ -18,11 +19,12 @@ from demur.api.guard import requires
 from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
 from demur.api.requests import DEFAULT_TIMEOUT_S
+from demur.api.streaming import EVENT_STREAM
 from demur.api.tenant import TenantDep
 from demur.engine.forwarding import Forwarding, Unscored
 from demur.errors import FieldError, UnsupportedByBackend
 from demur.settings import DefaultsSettings
-from demur.types import ANONYMOUS, Question
+from demur.types import ANONYMOUS, Answered, Question
 
 router = APIRouter(route_class=StrictRoute, tags=["openai"])
 
@@ -41,7 +43,12 @@ async def models(engine: EngineDep) -> ModelList:
     return model_list(engine.model)
 
 
-@router.post("/v1/chat/completions", response_model=ChatCompletion, dependencies=[requires("answer")])
+@router.post(
+    "/v1/chat/completions",
+    response_model=ChatCompletion,
+    dependencies=[requires("answer")],
+    responses={200: {"content": {EVENT_STREAM: chat_stream.CHUNKS_IN_OPENAPI}}},
+)
 async def chat_completions(
     body: ChatRequest,
     request: Request,
@@ -61,14 +68,30 @@ async def chat_completions(
     body.require(engine.model)
     if obstacle := body.unscorable(defaults):
         wanted = _unscored(body, await request.json(), obstacle, forwarding, engine.model, tenant, defaults)
-        return await _handed_on(request, wanted, forwarding)
+        return (
+            chat_stream.handed_on(wanted, forwarding) if body.stream else await _handed_on(request, wanted, forwarding)
+        )
     question = _question(body, x_demur_quality, x_demur_on_abstain, defaults, engine.model, tenant, forwarding)
+
+    def shown(answered: Answered) -> ChatCompletion:
+        return completion(answered, body, defaults.abstain_text, passes_on=forwarding.is_possible)
+
+    if body.stream and _can_be_live(body, question):
+        heard = replace(question, answer_strategy="greedy")  # the verdict is on what was streamed
+        return chat_stream.live(heard, body, engine.model, answering, shown)
     answered = await while_connected(request, lambda: answering.answer(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    found = completion(answered, body, defaults.abstain_text, passes_on=forwarding.is_possible)
-    shown = found.model_dump(mode="json", exclude={"uncertainty_skipped"})
-    return JSONResponse(shown, headers=verdict_headers(answered))
+    found, headers = shown(answered), verdict_headers(answered)
+    if body.stream:
+        return chat_stream.buffered(found, body, headers)
+    return JSONResponse(found.model_dump(mode="json", exclude={"uncertainty_skipped"}), headers=headers)
+
+
+def _can_be_live(body: ChatRequest, question: Question) -> bool:
+    """What may have to be replaced, or chosen among samples, cannot be said before there is a verdict."""
+    chooses = body.options.answer_strategy not in (None, "greedy") or (body.n or 1) > 1
+    return not (body.options.buffer or chooses or question.on_abstain != "annotate")
 
 
 def _question(
