@@ -25,6 +25,7 @@ from demur.api import (
     answers,
     audits,
     calibrations,
+    chat,
     cluster,
     feedback,
     health,
@@ -42,6 +43,7 @@ from demur.engine.admission import Admission
 from demur.engine.answering import Answering
 from demur.engine.calibrating import Calibration, Revisions
 from demur.engine.engine import Engine
+from demur.engine.forwarding import Forwarding
 from demur.engine.prompting import PromptTemplate
 from demur.entailment.base import EntailmentModel
 from demur.entailment.batcher import Batcher
@@ -97,6 +99,7 @@ def create_app(
                     store, settings.store.idempotency_ttl_s, max_seconds=settings.defaults.max_timeout_s
                 )
                 app.state.answering = Answering(engine, cache, journal, charge=gate.charge_samples)
+                app.state.forwarding = Forwarding(engine, metrics, charge=gate.charge_samples)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)
@@ -117,6 +120,7 @@ def create_app(
     app.include_router(answer.router)
     app.include_router(score.router)
     app.include_router(cluster.router)
+    app.include_router(chat.router)
     app.include_router(answers.router)
     app.include_router(feedback.router)
     app.include_router(audits.router)

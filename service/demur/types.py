@@ -85,7 +85,8 @@ class Passage:
 class Sampling:
     """How answers are drawn: one greedy (T=0) answer, and `n` at `temperature`.
 
-    Requests of different `cache_scope` share nothing in the language model's prefix cache.
+    Requests of different `cache_scope` share nothing in the language model's prefix cache. `passed_on` is a JSON object
+    of further fields for the language model's server, or empty.
     """
 
     n: int = 10
@@ -95,11 +96,15 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     cache_scope: str | None = None
+    passed_on: str = ""
 
     @property
     def is_unmodified(self) -> bool:
-        """Whether samples come from the model's own distribution, so that its logprobs are theirs."""
-        return self.temperature == 1.0 and self.top_p == 1.0
+        """Whether samples come from the model's own distribution, so that its logprobs are theirs.
+
+        What fields mean that are passed on is not known here: they may have changed it.
+        """
+        return self.temperature == 1.0 and self.top_p == 1.0 and not self.passed_on
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,10 @@ def _make_sense(case: Any, schema: Any) -> None:
         case.body |= {"weights": None, "timeout_s": 60}
     if case.operation.label == "POST /v1/calibrations":
         case.body = {**CALIBRATION, "activate": case.body.get("activate", False)}
+    if case.operation.path == "/v1/chat/completions":
+        case.body = {"model": None, "messages": [{"role": "user", "content": "What is the capital of Peru?"}], "n": 2}
+        case.body |= {"max_tokens": 16, "uncertainty": {"n": 2, "timeout_s": 60}}
+        case.headers = {}
 
 
 # 120 labelled answers, the surer ones more often right.

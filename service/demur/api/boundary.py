@@ -32,7 +32,13 @@ SECURITY_HEADERS = {
 # For the origins that the settings name. No credentials: a key travels in a header that a page sets itself.
 CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST", "DELETE"],
-    "allow_headers": ["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+    "allow_headers": [
+        *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-Request-ID"),
+        *("X-Demur-Quality", "X-Demur-On-Abstain"),
+        # what OpenAI's client for browsers sends along
+        *(f"X-Stainless-{each}" for each in ("Arch", "Helper-Method", "Lang", "OS", "Package-Version")),
+        *(f"X-Stainless-{each}" for each in ("Retry-Count", "Runtime", "Runtime-Version", "Timeout")),
+    ],
     "expose_headers": ["*"],
 }
 _QUIET = {"/livez", "/readyz", "/startupz", "/health", "/metrics"}

@@ -194,7 +194,7 @@ class VerdictResponse(_Wire):
             id=answer.id,
             created=answer.created,
             model=None if answer.model == ELSEWHERE else answer.model,
-            answer=_shown_text(answer, abstain_text),
+            answer=shown_text(answer, abstain_text, answer.text),
             decision=answer.decision.action,
             reason=answer.decision.reason,
             policy=PolicyOut.model_validate(answer.policy),
@@ -228,9 +228,10 @@ class AnswerResponse(VerdictResponse):
     model: str
 
 
-def _shown_text(answer: Answer, abstain_text: str) -> str | None:
+def shown_text(answer: Answer, abstain_text: str, text: str) -> str | None:
+    """`text`, or what the question wants in its place where the decision is to abstain."""
     if answer.decision.action is not Action.ABSTAIN or answer.question.on_abstain == "annotate":
-        return answer.text
+        return text
     return abstain_text if answer.question.on_abstain == "replace" else None
 
 

@@ -9,6 +9,7 @@ from demur.calibration.profile import ProfileKey
 from demur.engine.engine import Engine
 from demur.engine.events import Listener, retold
 from demur.engine.partitioning import Partition
+from demur.samplers.base import OnText
 from demur.types import Answer, Answered, CacheUse, Question
 
 Fresh = Callable[[Question], Awaitable[Answer]]
@@ -58,13 +59,15 @@ class Answering:
         """Whether the answer was remembered for use again; now it is not. Raises StoreUnavailable."""
         return self._cache is not None and await self._cache.forget(answer_id, tenant)
 
-    async def answer(self, question: Question, listener: Listener | None = None) -> Answered:
+    async def answer(
+        self, question: Question, listener: Listener | None = None, on_text: OnText | None = None
+    ) -> Answered:
         """Raises what `Engine.answer` raises, CacheMiss, and RateLimited.
 
-        A `listener` hears of an answer that others drew, or that is remembered, when it is there.
+        A `listener` hears of an answer that others drew, or that is remembered, when it is there; `on_text` does not.
         """
         is_audit = self._journal is not None and self._journal.draws_audit()
-        answer, use = await self._found(question, listener)
+        answer, use = await self._found(question, listener, on_text)
         if listener is not None and use.status in ("hit", "shared"):
             for event in retold(answer):
                 listener(event)
@@ -88,10 +91,12 @@ class Answering:
         if self._charge is not None:
             await self._charge(tenant, n, field)
 
-    async def _found(self, question: Question, listener: Listener | None) -> tuple[Answer, CacheUse]:
+    async def _found(
+        self, question: Question, listener: Listener | None, on_text: OnText | None
+    ) -> tuple[Answer, CacheUse]:
         async def fresh(question: Question) -> Answer:
             await self._spend(question.tenant, question.sampling.n, "/sampling/n")
-            return await self._engine.answer(question, listener)
+            return await self._engine.answer(question, listener, on_text)
 
         if self._cache is None:
             return await fresh(question), CacheUse("bypass")

@@ -148,7 +148,7 @@ class Calibration:
         return Reading(confidence, profile.policy(certificate), profile.info(stage), guarantee)
 
     def _profile(self, question: Question, served: Served, degraded: Collection[Degradation]) -> Profile | None:
-        if is_void(degraded, served.nli_model) or question.rated is not None:
+        if is_void(degraded, served.nli_model) or question.rated is not None or question.sampling.passed_on:
             return None
         return self._profiles.get(self.key(question, served))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from demur.samplers.base import Sampler
+from demur.samplers.base import OnText, Sampler
 from demur.types import Message, Sample, Sampling
 
 
@@ -56,14 +56,15 @@ async def draw(
     sampling: Sampling,
     seconds: float,
     on_sample: Callable[[Sample], None] | None = None,
+    on_text: OnText | None = None,
 ) -> Draw:
     """Collect answers until all are in or `seconds` have passed; then the rest is cancelled.
 
-    `on_sample` is told of each as it lands; it must not block.
+    `on_sample` is told of each as it lands, `on_text` of the greedy one while it is written; they must not block.
     """
     arrived: list[Sample] = []
     with anyio.move_on_after(seconds) as scope:
-        async with aclosing(sampler.sample(messages, sampling)) as answers:
+        async with aclosing(sampler.sample(messages, sampling, on_text)) as answers:
             async for answer in answers:
                 arrived.append(_stripped(answer))
                 if on_sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -28,7 +29,7 @@ from demur.errors import BackendError, DeadlineExceeded, DegradedRefused, Unsupp
 from demur.estimators.token_probability import token_confidence
 from demur.observability.metrics import Metrics
 from demur.policy import decide
-from demur.samplers.base import Sampler
+from demur.samplers.base import Forwarder, OnText, Sampler
 from demur.settings import ClusteringSettings
 from demur.types import ELSEWHERE, Answer, Degradation, Question, Sample, Signals, Work
 
@@ -122,6 +123,15 @@ class Engine:
         return self._memo
 
     @property
+    def forwarder(self) -> Forwarder | None:
+        """What hands requests on that cannot be scored; None where the language model runs in this process."""
+        return self._sampler if isinstance(self._sampler, Forwarder) else None
+
+    def place(self, timeout_seconds: float, tenant: str) -> AbstractAsyncContextManager[None]:
+        """A place among the answers at work. Raises: Overloaded, Draining."""
+        return self._admission.place(timeout_seconds, tenant)
+
+    @property
     def template_digest(self) -> str:
         return self._template.digest
 
@@ -138,11 +148,15 @@ class Engine:
         """Refuse new questions from now on; accepted ones are finished."""
         self._admission.drain()
 
-    async def answer(self, question: Question, listener: Listener | None = None) -> Answer:
-        """Raises: Overloaded, Draining, ContextLengthExceeded, BackendError, DeadlineExceeded, DegradedRefused."""
+    async def answer(
+        self, question: Question, listener: Listener | None = None, on_text: OnText | None = None
+    ) -> Answer:
+        """`on_text` hears the greedy answer while it is written, where the sampler tells it.
+
+        Raises: Overloaded, Draining, ContextLengthExceeded, BackendError, DeadlineExceeded, DegradedRefused."""
         try:
             with anyio.fail_after(question.timeout_seconds):
-                answer = await self._answer(question, listener)
+                answer = await self._answer(question, listener, on_text)
         except TimeoutError as error:
             raise _too_late(question) from error
         record(answer, self._metrics)
@@ -162,7 +176,7 @@ class Engine:
             self._metrics.degraded.labels(reason.value).inc()
         return partition
 
-    async def _answer(self, question: Question, listener: Listener | None) -> Answer:
+    async def _answer(self, question: Question, listener: Listener | None, on_text: OnText | None) -> Answer:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds, datetime.now(UTC))
         id_ = answer_id(clock.date)
@@ -172,7 +186,7 @@ class Engine:
             if listener is not None:
                 listener(Begun(id_, question.sampling.n))
             async with judge.looking_ahead(question.text, n_samples=question.sampling.n):
-                drawn = await self._draw(question, judge, clock)
+                drawn = await self._draw(question, judge, clock, on_text)
                 generated = perf_counter()
                 evidence = await _judged(question, drawn, judge, clock)
         judged = perf_counter()
@@ -190,14 +204,15 @@ class Engine:
         )
         return self._conclude(id_, question, evidence, work, clock)
 
-    async def _draw(self, question: Question, judge: Judge, clock: _Clock) -> Draw:
+    async def _draw(self, question: Question, judge: Judge, clock: _Clock, on_text: OnText | None) -> Draw:
         rated = question.rated
         if rated is not None and rated.samples:
             return Draw(rated.samples, None, len(rated.samples), deadline_reached=False, rated=rated.answer)
         hear = judge.hear if rated is None else _heard_beside(rated.answer, judge.hear)
         reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
         seconds = max(0.0, clock.seconds_left() - reserve)
-        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds, hear)
+        messages = self._template.messages(question)
+        drawn = await draw(self._sampler, messages, question.sampling, seconds, hear, on_text)
         if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
             raise _too_late(question)
         if not drawn.samples:

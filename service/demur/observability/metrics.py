@@ -68,6 +68,9 @@ class Metrics:
         )
         self.samples = self._counter("demur_samples_total", "Samples drawn.", "model", "outcome")
         self.tokens = self._counter("demur_tokens_total", "Tokens.", "model", "kind")
+        self.unscored = self._counter(
+            "demur_unscored_total", "Chat completions that were handed on to the model's server unscored.", "reason"
+        )
         self.degraded = self._counter("demur_degraded_total", "Answers with a missing or weakened signal.", "reason")
 
     def _add_entailment(self) -> None:
