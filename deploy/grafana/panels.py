@@ -126,6 +126,7 @@ class Dashboard:
     title: str
     description: str
     rows: tuple[Row, ...]
+    since: str = "now-3h"
 
     @property
     def panels(self) -> tuple[Panel, ...]:
@@ -142,7 +143,7 @@ class Dashboard:
             "editable": False,
             "graphTooltip": 1,
             "refresh": "30s",
-            "time": {"from": "now-3h", "to": "now"},
+            "time": {"from": self.since, "to": "now"},
             "timezone": "browser",
             "links": [_link_to_others()],
             "annotations": {"list": []},

@@ -22,7 +22,7 @@ RULES = ROOT / "deploy" / "prometheus" / "rules"
 PANELS = [(dashboard, panel) for dashboard in DASHBOARDS for panel in dashboard.panels]
 # Counted for alerts and for people who look into /metrics by hand; no panel needs them.
 NOT_SHOWN: set[str] = set()
-VARIABLES = {"$__rate_interval": "5m", "$job": ".*", "$instance": ".*", "$model": ".*"}
+VARIABLES = {"$__rate_interval": "5m", "$__range": "7d", "$job": ".*", "$instance": ".*", "$model": ".*"}
 
 
 def _rules(kind: str) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ async def give_feedback(
         _count(metrics, error)
         raise
     _count(metrics, None)
-    metrics.feedback.labels(record.model, feedback.label or "score", feedback.source).inc()
+    request.app.state.reliability.hear(record, feedback)
     return FeedbackResponse.from_domain(feedback)
 
 

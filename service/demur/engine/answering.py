@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from demur.engine.engine import Engine
+from demur.observability import spans, tracing
 from demur.types import Answer, Answered, CacheUse, Question
 
 Fresh = Callable[[Question], Awaitable[Answer]]
@@ -56,6 +57,13 @@ class Answering:
 
     async def answer(self, question: Question) -> Answered:
         """Raises what `Engine.answer` raises, CacheMiss, and RateLimited."""
+        with tracing.span("answer") as span:
+            spans.tell_question(span, question)
+            answered = await self._answered(question)
+            spans.tell_answered(span, answered)
+        return answered
+
+    async def _answered(self, question: Question) -> Answered:
         is_audit = self._journal is not None and self._journal.draws_audit()
         if self._cache is None:
             answer, use = await self._fresh(question), CacheUse("bypass")
