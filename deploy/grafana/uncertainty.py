@@ -94,7 +94,11 @@ UNCERTAINTY = Dashboard(
                     "Reasons",
                     "Answers a second by decision and reason. demur_answers_total",
                     "reqps",
-                    (Query(rate("demur_answers_total", MODEL, "decision, reason"), "{{decision}}, {{reason}}"),),
+                    (
+                        Query(
+                            f"{rate('demur_answers_total', MODEL, 'decision, reason')} > 0", "{{decision}}, {{reason}}"
+                        ),
+                    ),
                 ),
             ),
         ),

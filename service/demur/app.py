@@ -185,6 +185,7 @@ async def running_engine(
             overlaps=settings.overlaps,
         )
         metrics.build_info.labels(__version__).set(1)
+        metrics.introduce(engine.model)
         metrics.model_info.labels("sampler", engine.model).set(1)
         metrics.model_info.labels("nli", engine.nli_model or "exact").set(1)
         yield engine

@@ -53,6 +53,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self.definitions: list[Definition] = []
+        self._counters: list[tuple[Counter, dict[str, Values]]] = []
         self._add_http()
         self._add_answers()
         self._add_signals()
@@ -67,14 +68,17 @@ class Metrics:
         """Show the metrics of vLLM's engine, too, which it keeps on the registry of the whole process."""
         self.registry.register(_EngineMetrics())
 
+    def introduce(self, model: str) -> None:
+        """From now on what is counted of the model stands at zero."""
+        for counter, labels in self._counters:
+            if labels.get("model") == _MODEL:
+                _start_at_zero(counter, {**labels, "model": (model,)})
+
     def _counter(self, name: str, text: str, **labels: Values) -> Counter:
-        """Where all labels are known it starts at zero: a series that begins with 1 hides its first increase."""
         self.definitions.append(Definition(name, "counter", text, labels))
         counter = Counter(name, text, tuple(labels), registry=self.registry)
-        known = [values for values in labels.values() if isinstance(values, tuple)]
-        if labels and len(known) == len(labels):
-            for each in itertools.product(*known):
-                counter.labels(*each)
+        self._counters.append((counter, labels))
+        _start_at_zero(counter, labels)
         return counter
 
     def _gauge(self, name: str, text: str, **labels: Values) -> Gauge:
@@ -264,6 +268,14 @@ class Metrics:
         self.ready = self._gauge("demur_ready", "1 when the service takes requests.")
         self.build_info = self._gauge("demur_build_info", "Version.", version="the version that runs")
         self.model_info = self._gauge("demur_model_info", "Models in use.", role=("sampler", "nli"), model=_MODEL)
+
+
+def _start_at_zero(counter: Counter, labels: dict[str, Values]) -> None:
+    """Where all labels are known: a series that is born with its first increase hides it from `rate`."""
+    known = [values for values in labels.values() if isinstance(values, tuple)]
+    if labels and len(known) == len(labels):
+        for each in itertools.product(*known):
+            counter.labels(*each)
 
 
 class _EngineMetrics(Collector):

@@ -50,3 +50,13 @@ def test_what_is_known_starts_at_zero() -> None:
     assert fresh.get_sample_value("demur_store_writes_total", {"record": "feedback", "outcome": "store-full"}) == 0
     assert fresh.get_sample_value("demur_rejected_total", {"reason": "overloaded"}) == 0
     assert not any(f.samples for f in fresh.collect() if f.name == "demur_answers"), "no model is known yet"
+
+
+def test_what_is_counted_of_a_model_starts_at_zero_once_it_is_known() -> None:
+    """So that the first label ever given, and the first abstention, show."""
+    metrics = Metrics()
+    metrics.introduce("m")
+    abstained = {"model": "m", "quality": "fast", "decision": "abstain", "reason": "retrieval_exhausted"}
+    labelled = {"model": "m", "bin": "0.9", "label": "incorrect", "source": "audit", "calibrated": "true"}
+    assert metrics.registry.get_sample_value("demur_answers_total", abstained) == 0
+    assert metrics.registry.get_sample_value("demur_confidence_bin_total", labelled) == 0
