@@ -107,7 +107,11 @@ OVERVIEW = Dashboard(
                     "Time to the full response of /v1/answer. demur_http_request_duration_seconds",
                     "s",
                     tuple(
-                        Query(quantile(q, "demur_http_request_duration_seconds", ANSWERS), f"p{100 * q:g}")
+                        Query(
+                            quantile(q, "demur_http_request_duration_seconds", ANSWERS),
+                            f"p{100 * q:g}",
+                            has_exemplars=True,
+                        )
                         for q in (0.5, 0.95, 0.99)
                     ),
                 ),

@@ -21,7 +21,11 @@ UNCERTAINTY = Dashboard(
                     "How many answers had how much entropy; the lowest bucket is unanimity. "
                     "demur_semantic_entropy_nats",
                     "short",
-                    (Query(heat("demur_semantic_entropy_nats", DISCRETE), "{{le}}", is_heatmap=True),),
+                    (
+                        Query(
+                            heat("demur_semantic_entropy_nats", DISCRETE), "{{le}}", is_heatmap=True, has_exemplars=True
+                        ),
+                    ),
                     "heatmap",
                     24,
                     9,
