@@ -45,18 +45,28 @@ from demur.engine.calibrating import Calibration, Revisions
 from demur.engine.engine import Engine
 from demur.engine.forwarding import Forwarding
 from demur.engine.prompting import PromptTemplate
+from demur.engine.reliability import Reliability
 from demur.entailment.base import EntailmentModel
 from demur.entailment.batcher import Batcher
 from demur.entailment.pair_memo import PairMemo
 from demur.entailment.remote import RemoteModel
 from demur.errors import BackendError, BackendUnavailable, DemurError, EntailmentUnavailable
 from demur.observability.metrics import Metrics
+from demur.observability.tracing import Tracer, open_tracer
 from demur.recalibration.book import ProfileBook, following
 from demur.recalibration.recalibration import Recalibration
 from demur.recalibration.retesting import Retesting, retesting
 from demur.samplers.base import Sampler
 from demur.samplers.cache_salt import CacheSalt
-from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, VLLMSettings, bundled_path
+from demur.settings import (
+    BUNDLED,
+    NLISettings,
+    SamplerSettings,
+    Settings,
+    TracingVariables,
+    VLLMSettings,
+    bundled_path,
+)
 from demur.storage.base import Store
 from demur.storage.opening import open_journal, open_store
 from demur.storage.redis_connection import close_redis, is_redis, open_redis
@@ -75,11 +85,16 @@ _ASKERS_PER_PLACE = 4  # who waits for an answer that another is getting needs n
 
 
 def create_app(
-    settings: Settings | None = None, *, sampler: Sampler | None = None, entailment: EntailmentModel | None = None
+    settings: Settings | None = None,
+    *,
+    sampler: Sampler | None = None,
+    entailment: EntailmentModel | None = None,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
-    """The application. `sampler` and `entailment` replace what the settings name; they stay the caller's to close."""
+    """The application. What is given replaces what the settings name; it stays the caller's to close."""
     settings = settings or Settings()
     metrics = Metrics()
+    spans = tracer or open_tracer(TracingVariables(), has_text=settings.observability.log_prompts)
     keyring = Keyring(settings.auth)
 
     @asynccontextmanager
@@ -100,12 +115,17 @@ def create_app(
                 )
                 app.state.answering = Answering(engine, cache, journal, charge=gate.charge_samples)
                 app.state.forwarding = Forwarding(engine, metrics, charge=gate.charge_samples)
+                app.state.reliability = Reliability(metrics)
+                await app.state.reliability.recall(store)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)
         except DemurError as error:
             app.state.failure = error  # the server's log buries it in a traceback
             raise
+        finally:
+            if spans is not None and tracer is None:
+                await to_thread.run_sync(spans.close)
 
     app = FastAPI(
         title="Demur",
@@ -114,6 +134,8 @@ def create_app(
         lifespan=lifespan,
         root_path=settings.server.root_path,
         openapi_url=None,  # openapi.install serves it, behind the gate
+        # Its own spans and logs would quote what was asked wrongly; older versions have none, and take no notice.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.settings, app.state.metrics = settings, metrics
     problems.install(app)
@@ -133,7 +155,7 @@ def create_app(
     )
     if settings.server.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.server.cors_origins, **CORS)
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=metrics, tracer=spans)
     return app
 
 
@@ -199,6 +221,7 @@ async def running_engine(
             overlaps=settings.overlaps,
         )
         metrics.build_info.labels(__version__).set(1)
+        metrics.introduce(engine.model)
         metrics.model_info.labels("sampler", engine.model).set(1)
         metrics.model_info.labels("nli", engine.nli_model or "exact").set(1)
         yield engine

@@ -292,13 +292,36 @@ class DefaultsSettings(_Group):
 
 
 class ObservabilitySettings(_Group):
-    """Logs. Prompts and answers are never logged."""
+    """Logs, metrics and traces. Prompts and answers are never logged."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level shown.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or for people.")
+    log_prompts: bool = Field(False, description="Put questions and answers into the spans of traces.")
     metrics_port: int | None = Field(
         None, ge=1, le=65535, description="Serve /metrics on a port of its own as well, open to all who reach it."
     )
+
+
+class TracingVariables(BaseSettings):
+    """Those of the standard OTEL_* variables that say whether spans are sent; OpenTelemetry itself reads the others."""
+
+    model_config = SettingsConfigDict(env_prefix="OTEL_", frozen=True, extra="ignore")
+
+    sdk_disabled: str = ""
+    traces_exporter: str = "otlp"
+    exporter_otlp_endpoint: str = ""
+    exporter_otlp_traces_endpoint: str = ""
+    exporter_otlp_protocol: str = "http/protobuf"
+    exporter_otlp_traces_protocol: str = ""
+
+    @property
+    def wants_spans(self) -> bool:
+        has_collector = bool(self.exporter_otlp_traces_endpoint or self.exporter_otlp_endpoint)
+        return has_collector and self.traces_exporter == "otlp" and self.sdk_disabled.lower() != "true"
+
+    @property
+    def protocol(self) -> str:
+        return self.exporter_otlp_traces_protocol or self.exporter_otlp_protocol
 
 
 class Settings(BaseSettings):

@@ -67,6 +67,7 @@ class OpenAIServer:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    traceparents: list[str] = field(default_factory=list)
     n_hanging: int = 0
     n_disconnected: int = 0
     url: str = ""
@@ -76,6 +77,7 @@ class OpenAIServer:
             return
         self.paths.append(scope["path"])
         self.keys.append(dict(scope["headers"]).get(b"authorization", b"").decode())
+        self.traceparents.append(dict(scope["headers"]).get(b"traceparent", b"").decode())
         body = json.loads(await _read(receive))
         self.bodies.append(body)
         if self.behaviour.fault and self.behaviour.n_faults >= len(self.bodies):

@@ -106,7 +106,7 @@ def problem(request: Request, slug: str, detail: str, **extra: Any) -> Response:
 def problem_of(request: Request, error: Exception) -> Response:
     """The problem that an error is to its caller; one that nobody expected is logged, and not told."""
     if not isinstance(error, DemurError):
-        logger.error("bug", id=request.scope.get("demur.request_id"), exc_info=error)
+        logger.error("bug", exc_info=error)
         return problem(request, "internal", "an unexpected error, not the fault of your request")
     if isinstance(error, RefusedByBackend) and is_openai_path(request.scope):
         told = told_error(error.status, error.code, str(error), error.told)

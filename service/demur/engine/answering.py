@@ -9,6 +9,7 @@ from demur.calibration.profile import ProfileKey
 from demur.engine.engine import Engine
 from demur.engine.events import Listener, retold
 from demur.engine.partitioning import Partition
+from demur.observability import spans, tracing
 from demur.samplers.base import OnText
 from demur.types import Answer, Answered, CacheUse, Question
 
@@ -66,6 +67,13 @@ class Answering:
 
         A `listener` hears of an answer that others drew, or that is remembered, when it is there; `on_text` does not.
         """
+        with tracing.span("answer") as span:
+            spans.tell_question(span, question)
+            answered = await self._answered(question, listener, on_text)
+            spans.tell_answered(span, answered)
+        return answered
+
+    async def _answered(self, question: Question, listener: Listener | None, on_text: OnText | None) -> Answered:
         is_audit = self._journal is not None and self._journal.draws_audit()
         answer, use = await self._found(question, listener, on_text)
         if listener is not None and use.status in ("hit", "shared"):

@@ -27,6 +27,7 @@ from demur.entailment.groundedness import Groundedness
 from demur.entailment.pair_memo import PairMemo
 from demur.errors import BackendError, DeadlineExceeded, DegradedRefused, UnsupportedByBackend
 from demur.estimators.token_probability import token_confidence
+from demur.observability import spans, tracing
 from demur.observability.metrics import Metrics
 from demur.policy import decide
 from demur.samplers.base import Forwarder, OnText, Sampler
@@ -202,7 +203,10 @@ class Engine:
             nli_seconds=judge.hidden_seconds + judged - generated,
             nli_hidden_seconds=judge.hidden_seconds,
         )
-        return self._conclude(id_, question, evidence, work, clock)
+        with tracing.span("decide") as span:
+            answer = self._conclude(id_, question, evidence, work, clock)
+            spans.tell_decision(span, answer)
+        return answer
 
     async def _draw(self, question: Question, judge: Judge, clock: _Clock, on_text: OnText | None) -> Draw:
         rated = question.rated
@@ -211,8 +215,11 @@ class Engine:
         hear = judge.hear if rated is None else _heard_beside(rated.answer, judge.hear)
         reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
         seconds = max(0.0, clock.seconds_left() - reserve)
-        messages = self._template.messages(question)
-        drawn = await draw(self._sampler, messages, question.sampling, seconds, hear, on_text)
+        messages, sampling = self._template.messages(question), question.sampling
+        with tracing.span("generate", is_call=True) as span:
+            spans.tell_request(span, self.model, messages, sampling)
+            drawn = await draw(self._sampler, messages, sampling, seconds, hear, on_text)
+            spans.tell_samples(span, drawn.samples, drawn.greedy, drawn.n_prompt_tokens, drawn.n_completion_tokens)
         if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
             raise _too_late(question)
         if not drawn.samples:

@@ -19,6 +19,7 @@ from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, As
 
 from demur.errors import BackendError, BackendUnavailable, DemurError
 from demur.observability.metrics import Metrics
+from demur.observability.tracing import tell_server
 from demur.samplers.refusals import Refusal
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class Endpoints:
         name = urlsplit(url).netloc
         http = DefaultAsyncHttpxClient(
             timeout=httpx2.Timeout(self._timeout_seconds, connect=min(CONNECT_SECONDS, self._timeout_seconds)),
-            event_hooks={"request": [self._count_retry(name)], "response": [self._shorten_waits]},
+            event_hooks={"request": [self._count_retry(name), tell_server], "response": [self._shorten_waits]},
         )
         # The placeholder keeps the client from sending OPENAI_API_KEY of the environment to whoever listens there.
         client = AsyncOpenAI(base_url=url, api_key=api_key or "none", max_retries=0, http_client=http)
