@@ -20,7 +20,7 @@ from demur import __version__
 from demur.access.gate import Gate
 from demur.access.keyring import Keyring
 from demur.access.rate_limits import RateLimits
-from demur.api import answer, answers, audits, feedback, health, openapi, problems
+from demur.api import answer, answers, audits, feedback, health, openapi, playground, problems
 from demur.api.boundary import CORS, BodyLimit, RequestContext
 from demur.api.idempotency import Idempotency
 from demur.caching.answer_cache import AnswerCache
@@ -102,6 +102,8 @@ def create_app(
     app.include_router(feedback.router)
     app.include_router(audits.router)
     app.include_router(health.router)
+    if settings.server.playground:
+        app.include_router(playground.router)
     openapi.install(app, settings.server.docs, is_open=not keyring.is_required)
     app.add_middleware(
         BodyLimit, max_bytes=settings.server.max_body_bytes, timeout_seconds=settings.server.body_timeout_s
