@@ -11,7 +11,7 @@ from demur.api.guard import open_to_all
 from demur.api.reading import StrictRoute
 from demur.errors import NotFound
 
-# What the page may do: run its own modules and call the service that it came from. Nothing inline, nothing from elsewhere.
+# The page may run its own modules and call the service that it came from. Nothing inline, nothing from elsewhere.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -10,7 +10,7 @@ export function showTiming(root, { result }) {
   root.replaceChildren(
     el("div", { class: "panel-head" }, el("h2", { id: "timing-title" }, "Time"), el("p", { class: "figure" }, t ? seconds(t.total_s) : "not told")),
     ...(parts.length ? [bar(parts), legend(parts)] : []),
-    el("p", { class: "note" }, isRemembered ? "From the cache. When it was drawn: " : "", cost(usage, nli, t)),
+    el("p", { class: "note" }, isRemembered ? "From the cache. When it was drawn: " : "", cost(usage, nli, t), " ", el("code", { id: "answer-id" }, result.id)),
   );
 }
 
