@@ -235,6 +235,15 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the NLI model said of two samples, by index; None stands for the T=0 answer. One direction."""
+
+    premise: int | None
+    hypothesis: int | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class Clustering:
     """`semantic_ids[i]` is the meaning of sample i; meanings are numbered from 0 in order of first appearance."""
 
@@ -397,7 +406,7 @@ class Answer:
 
     `text` is what the model said, whatever the decision; `on_abstain` is applied where it is shown. `policy` holds the
     thresholds used: the caller's own, or those of the profile named in `calibration`; `signals` is what a
-    profile reads.
+    profile reads. `judgements` are those by which the samples were clustered.
     """
 
     id: str
@@ -423,6 +432,7 @@ class Answer:
     semantic_ids: tuple[int, ...]
     degraded: tuple[Degradation, ...]
     work: Work
+    judgements: tuple[Judgement, ...] = ()
 
     @property
     def is_calibrated(self) -> bool:

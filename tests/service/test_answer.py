@@ -208,6 +208,9 @@ def test_include_controls_the_size(service: Service) -> None:
     assert all(bare[part] is None for part in ("clusters", "samples", "greedy", "nli", "timings", "token_logprobs"))
     full = service.ask("8 of 10", include=["samples", "nli", "timings"]).json()
     assert [s["cluster"] for s in full["samples"]] == [0] * 8 + [1] * 2
+    assert full["nli"]["judgements"] == [
+        {"premise": 0, "hypothesis": 8, "entailment": 0.01, "neutral": 0.01, "contradiction": 0.98}
+    ]
     assert (full["greedy"]["text"], full["greedy"]["cluster"]) == ("Paris", 0)
     assert full["timings"]["total_s"] >= full["timings"]["generate_s"] >= 0
 

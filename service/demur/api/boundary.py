@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demur.access.rate_limits import Standing, limit_headers, recorded_standings
-from demur.api.problems import CLIENT_CLOSED_REQUEST, problem
+from demur.api.problems import CLIENT_CLOSED_REQUEST, problem_of
 from demur.errors import BodyTooLarge, BodyTooSlow
 from demur.observability.logging import logger
 from demur.observability.metrics import Metrics
@@ -66,10 +66,9 @@ class RequestContext:
         except ClientDisconnect:
             pass  # during its upload: there is nobody to answer
         except Exception as error:
-            logger.error("bug", id=scope["demur.request_id"], exc_info=error)
+            response = problem_of(Request(scope), error)
             if status != CLIENT_CLOSED_REQUEST:
                 raise  # the response has begun: only the server can cut it off
-            response = problem(Request(scope), "internal", "an unexpected error, not the fault of your request")
             await response(scope, receive, send_with_headers)
         finally:
             self._record(scope, status, perf_counter() - started)

@@ -10,8 +10,10 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
 
 from demur.access.gate import Need
+from demur.api.events import EVENTS
 from demur.api.guard import open_to_all, requires
 from demur.api.idempotency import MAX_KEY_CHARS
 from demur.api.reading import StrictRoute
@@ -77,8 +79,9 @@ def _pages(need: Need) -> APIRouter:
 def _describe(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= {**problem.pop("$defs"), _PROBLEM: problem}
+    unnamed: list[type[BaseModel]] = [Problem, *EVENTS.values()]
+    _, defined = models_json_schema([(m, "validation") for m in unnamed], ref_template="#/components/schemas/{model}")
+    schemas |= defined["$defs"]
     for path, method, operation in _operations(document):
         _add_problems(operation, has_parameters="{" in path)
         if method == "post":

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from demur.errors import DemurError, FieldError, ValidationFailed
+from demur.observability.logging import logger
 
 CLIENT_CLOSED_REQUEST = 499
 MAX_ERRORS = 100  # of one request that are told: else a small body could ask for a large reply
@@ -95,8 +96,11 @@ def problem(request: Request, slug: str, detail: str, **extra: Any) -> Response:
     return JSONResponse(present, known.status, headers, media_type="application/problem+json")
 
 
-async def _demur_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DemurError)  # noqa: S101 - registered for this class only
+def problem_of(request: Request, error: Exception) -> Response:
+    """The problem that an error is to its caller; one that nobody expected is logged, and not told."""
+    if not isinstance(error, DemurError):
+        logger.error("bug", id=request.scope.get("demur.request_id"), exc_info=error)
+        return problem(request, "internal", "an unexpected error, not the fault of your request")
     errors = error.errors if isinstance(error, ValidationFailed) else ()
     pointers = [{"pointer": e.pointer, "detail": e.detail} for e in errors] or None
     wait = error.retry_after_seconds
@@ -106,13 +110,17 @@ async def _demur_error(request: Request, error: Exception) -> Response:
     return response
 
 
+async def _demur_error(request: Request, error: Exception) -> Response:
+    return problem_of(request, error)
+
+
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
     found = error.errors()
     fields = [FieldError(_pointer(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in found[:MAX_ERRORS]]
     if len(found) > MAX_ERRORS:
         fields.append(FieldError("", f"and {len(found) - MAX_ERRORS} more"))
-    return await _demur_error(request, ValidationFailed(*fields))
+    return problem_of(request, ValidationFailed(*fields))
 
 
 def _pointer(loc: tuple[Any, ...]) -> str:

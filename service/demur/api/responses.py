@@ -8,7 +8,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from demur.api.requests import Include
-from demur.types import Action, Answer, Answered, CacheStatus, Degradation, Reason, Sample, Scope, TokenConfidence
+from demur.types import (
+    Action,
+    Answer,
+    Answered,
+    CacheStatus,
+    Degradation,
+    Judgement,
+    Reason,
+    Sample,
+    Scope,
+    TokenConfidence,
+)
 
 
 class _Wire(BaseModel):
@@ -96,6 +107,16 @@ class SamplingOut(_Wire):
     seed: int | None
 
 
+class JudgementOut(_Wire):
+    """How probable it is that the premise entails, and contradicts, the hypothesis. One direction."""
+
+    premise: int | None = Field(description="Index of a sample, the first with its text; null: the T=0 answer.")
+    hypothesis: int | None
+    entailment: float
+    neutral: float
+    contradiction: float
+
+
 class NLIOut(_Wire):
     model: str | None = Field(description="null: clustered by normalised exact match.")
     pairs: int = Field(description="Directed pairs asked of the model for this request, and used.")
@@ -104,6 +125,7 @@ class NLIOut(_Wire):
         description="Further pairs, asked of the model while samples were drawn, that were not needed in the end."
     )
     truncated: bool
+    judgements: list[JudgementOut] = Field(description="What joined samples to meanings, and kept them apart.")
 
 
 class UsageOut(_Wire):
@@ -250,6 +272,18 @@ def _nli(answer: Answer) -> NLIOut:
         pairs_cached=work.n_pairs_cached,
         pairs_speculative=work.n_pairs_speculative,
         truncated=work.nli_truncated,
+        judgements=[_judgement(each) for each in answer.judgements],
+    )
+
+
+def _judgement(judgement: Judgement) -> JudgementOut:
+    verdict = judgement.verdict
+    return JudgementOut(
+        premise=judgement.premise,
+        hypothesis=judgement.hypothesis,
+        entailment=verdict.entailment,
+        neutral=verdict.neutral,
+        contradiction=verdict.contradiction,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from demur.engine.engine import Engine
+from demur.engine.events import Listener, retold
 from demur.types import Answer, Answered, CacheUse, Question
 
 Fresh = Callable[[Question], Awaitable[Answer]]
@@ -54,17 +55,25 @@ class Answering:
         """Whether the answer was remembered for use again; now it is not. Raises StoreUnavailable."""
         return self._cache is not None and await self._cache.forget(answer_id, tenant)
 
-    async def answer(self, question: Question) -> Answered:
-        """Raises what `Engine.answer` raises, CacheMiss, and RateLimited."""
+    async def answer(self, question: Question, listener: Listener | None = None) -> Answered:
+        """Raises what `Engine.answer` raises, CacheMiss, and RateLimited.
+
+        A `listener` hears of an answer that others drew, or that is remembered, when it is there.
+        """
         is_audit = self._journal is not None and self._journal.draws_audit()
-        if self._cache is None:
-            answer, use = await self._fresh(question), CacheUse("bypass")
-        else:
-            answer, use = await self._cache.answer(question, self._fresh)
+        answer, use = await self._found(question, listener)
+        if listener is not None and use.status in ("hit", "shared"):
+            for event in retold(answer):
+                listener(event)
         is_stored = self._journal is not None and await self._journal.record(answer, is_audit=is_audit)
         return Answered(answer, use, is_stored)
 
-    async def _fresh(self, question: Question) -> Answer:
-        if self._charge is not None:
-            await self._charge(question.tenant, question.sampling.n)
-        return await self._engine.answer(question)
+    async def _found(self, question: Question, listener: Listener | None) -> tuple[Answer, CacheUse]:
+        async def fresh(question: Question) -> Answer:
+            if self._charge is not None:
+                await self._charge(question.tenant, question.sampling.n)
+            return await self._engine.answer(question, listener)
+
+        if self._cache is None:
+            return await fresh(question), CacheUse("bypass")
+        return await self._cache.answer(question, fresh)

@@ -15,6 +15,7 @@ from demur.engine.answer_id import answer_id
 from demur.engine.calibrating import Calibration, Reading, Served
 from demur.engine.choosing import Choice, choose
 from demur.engine.drawing import Draw, draw
+from demur.engine.events import Begun, Listener
 from demur.engine.judging import Judge, Meanings
 from demur.engine.measuring import gives_no_answer, measure, reservations, view_clusters
 from demur.engine.prompting import PromptTemplate
@@ -44,10 +45,11 @@ _PASSING = {Degradation.DEADLINE, Degradation.NLI_UNAVAILABLE, Degradation.PARTI
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """When one request began, and when it must end; `perf_counter` seconds."""
+    """When one request began, and when it must end; `perf_counter` seconds, and the date of the beginning."""
 
     started: float
     deadline: float
+    date: datetime
 
     def seconds_left(self) -> float:
         return max(0.0, self.deadline - perf_counter())
@@ -129,22 +131,25 @@ class Engine:
         """Refuse new questions from now on; accepted ones are finished."""
         self._admission.drain()
 
-    async def answer(self, question: Question) -> Answer:
+    async def answer(self, question: Question, listener: Listener | None = None) -> Answer:
         """Raises: Overloaded, Draining, ContextLengthExceeded, BackendError, DeadlineExceeded, DegradedRefused."""
         try:
             with anyio.fail_after(question.timeout_seconds):
-                answer = await self._answer(question)
+                answer = await self._answer(question, listener)
         except TimeoutError as error:
             raise _too_late(question) from error
         record(answer, self._metrics)
         return answer
 
-    async def _answer(self, question: Question) -> Answer:
+    async def _answer(self, question: Question, listener: Listener | None) -> Answer:
         started = perf_counter()
-        clock = _Clock(started, started + question.timeout_seconds)
-        judge = Judge(self._memo, self._clustering, question.tenant, overlaps=self._overlaps)
+        clock = _Clock(started, started + question.timeout_seconds, datetime.now(UTC))
+        id_ = answer_id(clock.date)
+        judge = Judge(self._memo, self._clustering, question.tenant, overlaps=self._overlaps, listener=listener)
         async with self._admission.place(question.timeout_seconds, question.tenant):
             admitted = perf_counter()
+            if listener is not None:
+                listener(Begun(id_, question.sampling.n))
             async with judge.looking_ahead(question.text, n_samples=question.sampling.n):
                 drawn = await self._draw(question, judge, clock)
                 generated = perf_counter()
@@ -162,7 +167,7 @@ class Engine:
             nli_seconds=judge.hidden_seconds + judged - generated,
             nli_hidden_seconds=judge.hidden_seconds,
         )
-        return self._conclude(question, evidence, work, clock)
+        return self._conclude(id_, question, evidence, work, clock)
 
     async def _draw(self, question: Question, judge: Judge, clock: _Clock) -> Draw:
         reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
@@ -174,7 +179,7 @@ class Engine:
             raise BackendError("the language model finished none of the samples")
         return drawn
 
-    def _conclude(self, question: Question, evidence: _Evidence, work: Work, clock: _Clock) -> Answer:
+    def _conclude(self, id_: str, question: Question, evidence: _Evidence, work: Work, clock: _Clock) -> Answer:
         drawn, clustering, choice = evidence.drawn, evidence.meanings.clustering, evidence.choice
         uncertainty = measure(drawn.samples, clustering, choice, question.sampling)
         tokens = token_confidence(drawn.greedy or choice.sample)
@@ -191,10 +196,9 @@ class Engine:
         )
         signals = _signals(question, evidence, reading)
         decision = decide(signals, reading.policy, question.retrieval)
-        now = datetime.now(UTC)
         return Answer(
-            id=answer_id(now),
-            created=int(now.timestamp()),
+            id=id_,
+            created=int(clock.date.timestamp()),
             model=self.model,
             nli_model=self.nli_model,
             question=question,
@@ -216,6 +220,7 @@ class Engine:
             semantic_ids=clustering.semantic_ids,
             degraded=degraded if reading.info else (*degraded, Degradation.UNCALIBRATED),
             work=work.until(perf_counter() - clock.started),
+            judgements=evidence.meanings.judgements,
         )
 
 
