@@ -406,7 +406,8 @@ class Answer:
 
     `text` is what the model said, whatever the decision; `on_abstain` is applied where it is shown. `policy` holds the
     thresholds used: the caller's own, or those of the profile named in `calibration`; `signals` is what a
-    profile reads. `judgements` are those by which the samples were clustered.
+    profile reads. `judgements` are those by which the samples were clustered;
+    `passage_verdicts` tell how far each passage entails the answer, None where it was not read.
     """
 
     id: str
@@ -433,6 +434,8 @@ class Answer:
     degraded: tuple[Degradation, ...]
     work: Work
     judgements: tuple[Judgement, ...] = ()
+    passage_verdicts: tuple[Verdict | None, ...] = ()
+    contradicts_context: bool = False
 
     @property
     def is_calibrated(self) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.playground import Playground
-from tests.browser.scripts import SCRIPT
+from tests.browser.scripts import script
 from tests.service.running import Process, Service, serve_process, serving
 
 Opener = Callable[..., Playground]
@@ -38,8 +38,8 @@ def bundled() -> Iterator[Process]:
 
 @pytest.fixture(scope="package")
 def scripted() -> Iterator[Service]:
-    """A service whose answers are written in `SCRIPT`."""
-    with serving(SCRIPT) as running:
+    """A service whose answers are written in `scripts.py`."""
+    with serving(script) as running:
         yield running
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 
-PATIENCE_MS = 60_000
+PATIENCE_MS = 30_000
 MAX_TABS = 90
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+from demur.errors import BackendError
 from demur.samplers.scripted import ScriptedAnswer
+from demur.types import Sampling
 
 PAYLOAD = "<img src=x onerror=\"window.pwned=1\"><script>window.pwned=1</script><b id=bold>'\"`${1}</b>"
 
@@ -13,7 +15,7 @@ def _sure(text: str, *probabilities: float, delay_seconds: float = 0.0) -> Scrip
     return ScriptedAnswer(text, tuple(map(math.log, probabilities)), delay_seconds)
 
 
-SCRIPT = {
+_ANSWERS: dict[str, list[ScriptedAnswer | str]] = {
     "sure": [_sure("It is Paris", 0.9, 0.4, 0.8), *[_sure("It is Paris", 0.9, 0.4, 0.8)] * 9, _sure("Lyon", 0.1)],
     "8 of 10": ["Paris", *["Paris"] * 8, "Lyon", "Lyon"],
     "split": ["Paris", *["Paris", "Lyon"] * 5],
@@ -25,3 +27,11 @@ SCRIPT = {
     "What's \"Perú\" called, $HOME? \\ 'q'": ["Peru"],
     PAYLOAD: [PAYLOAD, PAYLOAD, f"{PAYLOAD} and more"],
 }
+
+
+def script(prompt: str, _: Sampling) -> list[ScriptedAnswer | str]:
+    """Passages in front of the question change nothing."""
+    question = prompt.rpartition("\nQuestion: ")[2]
+    if question not in _ANSWERS:
+        raise BackendError(f"the script has no answer to {question!r}")
+    return _ANSWERS[question]

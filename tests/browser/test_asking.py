@@ -51,15 +51,16 @@ def test_a_column_opens_on_what_is_behind_it(bundled: Process, opened: Opener) -
 
 
 def test_a_slider_decides_again(bundled: Process, opened: Opener) -> None:
-    """No lower threshold answers what the model does not know; a higher one takes a good answer back, and says so."""
+    """What is not sure enough is retrieved; with less to retrieve from, abstained from; and then it is the service's."""
     page = opened(bundled.url)
-    page.ask("What is the capital of France?")
+    page.ask("What is the currency of Peru?")
+    assert page.verdict == "Retrieve"
     page.set_slider("Retrieve from confidence", 1)
-    assert page.verdict == "Answer"
-    page.page.get_by_label("Demand groundedness").is_disabled()
-    page.page.get_by_label("Something can be looked up").uncheck()
-    assert page.verdict == "Answer"
+    assert page.verdict == "Abstain"
+    assert page.why.startswith("The samples disagree beyond what looking it up should mend")
+    expect(page.page.locator(".badges")).to_contain_text("your thresholds; the service said Retrieve")
     page.page.get_by_role("button", name="Back to the service's").click()
+    assert page.verdict == "Retrieve"
     expect(page.page.locator(".badges")).not_to_contain_text("your thresholds")
 
 

@@ -17,7 +17,7 @@ from demur.api.playground import PAGE_POLICY
 from demur.settings import AuthSettings, ServerSettings, Settings
 from tests.browser.conftest import Opener
 from tests.browser.playground import Playground
-from tests.browser.scripts import PAYLOAD, SCRIPT
+from tests.browser.scripts import PAYLOAD, script
 from tests.service.running import Service, serving
 
 SECRET, KEY = new_key("visitor", "answer,feedback")
@@ -34,7 +34,7 @@ INJECT = """() => {
 @pytest.fixture(scope="module")
 def locked() -> Iterator[Service]:
     auth = AuthSettings(api_keys=SecretStr(KEY.line), rate_limit="off", rate_limit_samples="off")
-    with serving(SCRIPT, settings=Settings(auth=auth)) as running:
+    with serving(script, settings=Settings(auth=auth)) as running:
         yield running
 
 
@@ -129,5 +129,5 @@ def test_a_key_is_asked_for_and_kept_to_the_tab(locked: Service, opened: Opener)
 
 def test_the_page_can_be_switched_off() -> None:
     """DEMUR_SERVER__PLAYGROUND=false."""
-    with serving(SCRIPT, settings=Settings(server=ServerSettings(playground=False))) as service:
+    with serving(script, settings=Settings(server=ServerSettings(playground=False))) as service:
         assert httpx2.get(f"{service.url}/playground").status_code == 404

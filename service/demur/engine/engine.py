@@ -221,6 +221,8 @@ class Engine:
             degraded=degraded if reading.info else (*degraded, Degradation.UNCALIBRATED),
             work=work.until(perf_counter() - clock.started),
             judgements=evidence.meanings.judgements,
+            passage_verdicts=evidence.grounds.by_passage if evidence.grounds else (),
+            contradicts_context=signals.contradicts_context,
         )
 
 

@@ -19,8 +19,8 @@ export function showThresholds(root, entry, signals, decided, { moved, askAgain,
   const afterwards = state.retrieval.attempt >= 1 ? " (after retrieval)" : "";
   const plot = known ? curve(known) : null;
   const sliders = [
-    slider(`Answer from confidence${afterwards}`, state.policy[answerMin], (value) => set({ [answerMin]: value })),
-    slider("Retrieve from confidence", state.policy.retrieve_min, (value) => set({ retrieve_min: value })),
+    slider("answer-from", `Answer from confidence${afterwards}`, state.policy[answerMin], (value) => set({ [answerMin]: value })),
+    slider("retrieve-from", "Retrieve from confidence", state.policy.retrieve_min, (value) => set({ retrieve_min: value })),
     grounding(entry, state.policy, (value) => set({ groundedness_min: value })),
   ];
 
@@ -51,22 +51,22 @@ export function showThresholds(root, entry, signals, decided, { moved, askAgain,
   tell();
 }
 
-function slider(name, value, set) {
-  const shown = el("output", {}, share(value));
-  const input = el("input", { type: "range", min: 0, max: 1, step: 0.01, value, on: { input: () => change() } });
+function slider(id, name, value, set) {
+  const shown = el("output", { for: id }, share(value));
+  const input = el("input", { id, type: "range", min: 0, max: 1, step: 0.01, value, on: { input: () => change() } });
   function change() {
     shown.textContent = share(input.valueAsNumber);
     set(input.valueAsNumber);
   }
-  return el("label", { class: "slider" }, el("span", {}, name), shown, input);
+  return el("div", { class: "slider" }, el("label", { for: id }, name), shown, input);
 }
 
 /** Groundedness is demanded or not; without passages there is nothing to demand it of. */
 function grounding(entry, policy, set) {
   const hasPassages = entry.question.passages.length > 0;
   const start = policy.groundedness_min ?? 0.5;
-  const shown = el("output", {}, policy.groundedness_min === null ? "off" : share(start));
-  const input = el("input", { type: "range", min: 0, max: 1, step: 0.01, value: start, "aria-label": "Groundedness at least", on: { input: () => change() } });
+  const shown = el("output", { for: "grounded-from" }, policy.groundedness_min === null ? "off" : share(start));
+  const input = el("input", { type: "range", min: 0, max: 1, step: 0.01, value: start, id: "grounded-from", "aria-label": "Groundedness at least", on: { input: () => change() } });
   const box = el("input", { type: "checkbox", on: { change: () => change() } });
   box.checked = policy.groundedness_min !== null;
   box.disabled = !hasPassages;
