@@ -30,6 +30,7 @@ from demur.api import (
     feedback,
     health,
     openapi,
+    playground,
     policies,
     problems,
     score,
@@ -149,6 +150,8 @@ def create_app(
     app.include_router(calibrations.router)
     app.include_router(policies.router)
     app.include_router(health.router)
+    if settings.server.playground:
+        app.include_router(playground.router)
     openapi.install(app, settings.server.docs, is_open=not keyring.is_required)
     app.add_middleware(
         BodyLimit, max_bytes=settings.server.max_body_bytes, timeout_seconds=settings.server.body_timeout_s

@@ -88,6 +88,7 @@ class ServerSettings(_Group):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="Origins whose pages may call the service from a browser; none by default."
     )
+    playground: bool = Field(True, description="/playground: a page to ask questions on, open to all who reach it.")
     docs: Literal["auto", "open", "off"] = Field(
         "auto", description="/docs and /openapi.json; auto: open without API keys, for any key once there are some."
     )

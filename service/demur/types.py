@@ -422,7 +422,8 @@ class Answer:
     `text` is what the model said, whatever the decision; `on_abstain` is applied where it is shown. `policy` holds the
     thresholds used: the caller's own, or those of the profile named in `calibration`; `signals` is what a
     profile reads. `judgements` are those by which the samples were clustered; `chosen_cluster` is the meaning
-    of `chosen` among them, None where no sample means the same.
+    of `chosen` among them, None where no sample means the same. `passage_verdicts` tell how far each passage entails
+    the answer, None where it was not read.
     """
 
     id: str
@@ -450,6 +451,8 @@ class Answer:
     work: Work
     judgements: tuple[Judgement, ...] = ()
     chosen_cluster: int | None = None
+    passage_verdicts: tuple[Verdict | None, ...] = ()
+    contradicts_context: bool = False
 
     @property
     def is_calibrated(self) -> bool:

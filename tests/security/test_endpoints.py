@@ -45,6 +45,7 @@ DECISIONS: dict[str, Need] = {
     "GET /version": "nothing",
     "GET /problems/{}": "nothing",
     "GET /playground": "nothing",
+    "GET /playground/{}": "nothing",
 }
 
 KEYS = {name: new_key(name, scopes) for name, scopes in {"all": ",".join(SCOPES), "other": "answer,feedback"}.items()}

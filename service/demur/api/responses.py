@@ -121,6 +121,12 @@ class JudgementOut(_Wire):
     contradiction: float
 
 
+class VerdictOut(_Wire):
+    entailment: float
+    neutral: float
+    contradiction: float
+
+
 class NLIOut(_Wire):
     model: str | None = Field(description="null: clustered by normalised exact match.")
     pairs: int = Field(description="Directed pairs asked of the model for this request, and used.")
@@ -130,6 +136,10 @@ class NLIOut(_Wire):
     )
     truncated: bool
     judgements: list[JudgementOut] | None = Field(description="What joined samples to meanings, and kept them apart.")
+    passages: list[VerdictOut | None] = Field(
+        description="For each passage, whether its best part entails the answer; null: it was not read."
+    )
+    contradicts_context: bool = Field(description="No passage entails the answer, and one contradicts it.")
 
 
 class UsageOut(_Wire):
@@ -286,6 +296,8 @@ def _nli(answer: Answer) -> NLIOut:
         pairs_speculative=work.n_pairs_speculative,
         truncated=work.nli_truncated,
         judgements=shown_judgements(answer.judgements),
+        passages=[VerdictOut.model_validate(v) if v else None for v in answer.passage_verdicts],
+        contradicts_context=answer.contradicts_context,
     )
 
 

@@ -269,6 +269,8 @@ class Engine:
             work=work.until(perf_counter() - clock.started),
             judgements=evidence.meanings.judgements,
             chosen_cluster=choice.semantic_id,
+            passage_verdicts=evidence.grounds.by_passage if evidence.grounds else (),
+            contradicts_context=signals.contradicts_context,
         )
 
 
