@@ -57,7 +57,9 @@ def _memo_of_words(_: pytest.FixtureRequest) -> EntailmentModel:
 
 
 def _tiny(request: pytest.FixtureRequest) -> EntailmentModel:
-    return Batcher(CrossEncoderModel.load(request.getfixturevalue("tiny_bert"), dtype="float32", n_threads=1), Metrics())
+    return Batcher(
+        CrossEncoderModel.load(request.getfixturevalue("tiny_bert"), dtype="float32", n_threads=1), Metrics()
+    )
 
 
 def _memo_of_tiny(request: pytest.FixtureRequest) -> EntailmentModel:

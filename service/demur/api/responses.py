@@ -103,6 +103,8 @@ class SamplingOut(_Wire):
     requested: int
     completed: int
     failed: int
+    saved: int = Field(description="Given up because enough had landed (`sampling.mode: adaptive`).")
+    stopped_early: bool
     truncated: int
     seed: int | None
 
@@ -258,7 +260,9 @@ def _sampling(answer: Answer) -> SamplingOut:
     return SamplingOut(
         requested=requested,
         completed=completed,
-        failed=requested - completed,
+        failed=requested - completed - answer.work.n_samples_saved,
+        saved=answer.work.n_samples_saved,
+        stopped_early=answer.work.n_samples_saved > 0,
         truncated=sum(s.is_truncated for s in answer.samples),
         seed=answer.question.sampling.seed,
     )

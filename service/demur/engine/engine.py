@@ -20,6 +20,7 @@ from demur.engine.judging import Judge, Meanings
 from demur.engine.measuring import gives_no_answer, measure, reservations, view_clusters
 from demur.engine.prompting import PromptTemplate
 from demur.engine.recording import record
+from demur.engine.stopping import EarlyStop
 from demur.entailment.groundedness import Groundedness
 from demur.entailment.pair_memo import PairMemo
 from demur.errors import BackendError, DeadlineExceeded, DegradedRefused, UnsupportedByBackend
@@ -145,13 +146,17 @@ class Engine:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds, datetime.now(UTC))
         id_ = answer_id(clock.date)
-        judge = Judge(self._memo, self._clustering, question.tenant, overlaps=self._overlaps, listener=listener)
+        enough = anyio.CancelScope()
+        stop = EarlyStop(question.sampling, enough.cancel) if question.sampling.mode == "adaptive" else None
+        judge = Judge(
+            self._memo, self._clustering, question.tenant, overlaps=self._overlaps, listener=listener, stop=stop
+        )
         async with self._admission.place(question.timeout_seconds, question.tenant):
             admitted = perf_counter()
             if listener is not None:
                 listener(Begun(id_, question.sampling.n))
             async with judge.looking_ahead(question.text, n_samples=question.sampling.n):
-                drawn = await self._draw(question, judge, clock)
+                drawn = await self._draw(question, judge, clock, enough)
                 generated = perf_counter()
                 evidence = await _judged(question, drawn, judge, clock)
         judged = perf_counter()
@@ -160,6 +165,7 @@ class Engine:
             n_pairs_cached=judge.n_pairs_cached,
             n_pairs_speculative=judge.n_pairs_speculative,
             nli_truncated=judge.is_truncated,
+            n_samples_saved=drawn.n_saved,
             n_prompt_tokens=drawn.n_prompt_tokens,
             n_completion_tokens=drawn.n_completion_tokens,
             queue_seconds=admitted - started,
@@ -169,10 +175,11 @@ class Engine:
         )
         return self._conclude(id_, question, evidence, work, clock)
 
-    async def _draw(self, question: Question, judge: Judge, clock: _Clock) -> Draw:
+    async def _draw(self, question: Question, judge: Judge, clock: _Clock, enough: anyio.CancelScope) -> Draw:
         reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
         seconds = max(0.0, clock.seconds_left() - reserve)
-        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds, judge.hear)
+        messages = self._template.messages(question)
+        drawn = await draw(self._sampler, messages, question.sampling, seconds, judge.hear, enough)
         if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
             raise _too_late(question)
         if not drawn.samples:
