@@ -236,7 +236,11 @@ class NLISettings(_Group):
     api_key: SecretStr | None = Field(None, description="Key of that server, if it asks for one.")
     model: str = Field(BUNDLED, description="`bundled`, a Hugging Face name, or a folder.")
     revision: str | None = Field(None, description="Revision of a Hugging Face model.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on CPU, bfloat16 on GPU.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="auto: the checkpoint's own on a GPU; on a CPU float32, and where the CPU computes in bfloat16 "
+        "that first, with close calls judged again in float32 (it holds the model twice).",
+    )
     max_length: int = Field(512, ge=32, description="Tokens of a pair; longer questions are cut, never the answer.")
     max_batch_tokens: int = Field(
         1024,

@@ -55,6 +55,7 @@ LogprobSource = Literal["raw", "processed", "unknown"]
 AnswerStrategy = Literal["auto", "mode", "greedy"]
 OnAbstain = Literal["annotate", "replace", "omit"]
 OnDeadline = Literal["partial", "error"]
+SamplingMode = Literal["fixed", "adaptive"]
 CacheMode = Literal["default", "bypass", "refresh", "only"]
 CacheStatus = Literal["hit", "miss", "bypass", "refresh", "shared"]
 
@@ -85,6 +86,8 @@ class Passage:
 class Sampling:
     """How answers are drawn: one greedy (T=0) answer, and `n` at `temperature`.
 
+    adaptive: `n` are begun, and those that are not finished are given up as soon as one meaning leads clearly among at
+    least `min_n`.
     Requests of different `cache_scope` share nothing in the language model's prefix cache. `passed_on` is a JSON object
     of further fields for the language model's server, or empty.
     """
@@ -97,6 +100,8 @@ class Sampling:
     seed: int | None = None
     cache_scope: str | None = None
     passed_on: str = ""
+    mode: SamplingMode = "fixed"
+    min_n: int = 5
 
     @property
     def is_unmodified(self) -> bool:
@@ -386,13 +391,15 @@ class Work:
 
     `n_pairs_speculative` were asked before all samples had landed, and not needed in the end; they are not among
     `n_pairs`. `nli_seconds` is all the time for which pairs of this answer were with the NLI model; of it,
-    `nli_hidden_seconds` lay before the last sample had landed, within `generate_seconds`.
+    `nli_hidden_seconds` lay before the last sample had landed, within `generate_seconds`. `n_samples_saved` were given
+    up because enough had landed.
     """
 
     n_pairs: int = 0
     n_pairs_cached: int = 0
     n_pairs_speculative: int = 0
     nli_truncated: bool = False
+    n_samples_saved: int = 0
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     queue_seconds: float = 0.0

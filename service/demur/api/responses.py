@@ -105,6 +105,8 @@ class SamplingOut(_Wire):
     requested: int
     completed: int
     failed: int
+    saved: int = Field(description="Given up because enough had landed (`sampling.mode: adaptive`).")
+    stopped_early: bool
     truncated: int
     seed: int | None
 
@@ -136,6 +138,9 @@ class NLIOut(_Wire):
     )
     truncated: bool
     judgements: list[JudgementOut] | None = Field(description="What joined samples to meanings, and kept them apart.")
+
+
+class AnswerNLIOut(NLIOut):
     passages: list[VerdictOut | None] = Field(
         description="For each passage, whether its best part entails the answer; null: it was not read."
     )
@@ -187,7 +192,7 @@ class VerdictResponse(_Wire):
     samples: list[SampleOut] | None
     token_logprobs: list[TokenOut] | None = Field(description="Tokens of the answer that token_confidence describes.")
     sampling: SamplingOut
-    nli: NLIOut | None
+    nli: AnswerNLIOut | None
     cache: CacheOut
     stored: bool = Field(description="Whether a durable record was kept, so that feedback on it will not be lost.")
     usage: UsageOut
@@ -281,15 +286,17 @@ def _sampling(answer: Answer) -> SamplingOut:
     return SamplingOut(
         requested=requested,
         completed=completed,
-        failed=requested - completed,
+        failed=requested - completed - answer.work.n_samples_saved,
+        saved=answer.work.n_samples_saved,
+        stopped_early=answer.work.n_samples_saved > 0,
         truncated=sum(s.is_truncated for s in answer.samples),
         seed=answer.question.sampling.seed,
     )
 
 
-def _nli(answer: Answer) -> NLIOut:
+def _nli(answer: Answer) -> AnswerNLIOut:
     work = answer.work
-    return NLIOut(
+    return AnswerNLIOut(
         model=answer.nli_model,
         pairs=work.n_pairs,
         pairs_cached=work.n_pairs_cached,

@@ -117,6 +117,7 @@ class Calibration:
             clustering_rule=self._clustering.rule,
             include_prompt=self._clustering.include_prompt,
             normaliser=NORMALISER_VERSION,
+            first_look=sampling.min_n if sampling.mode == "adaptive" else None,
         )
 
     def read(

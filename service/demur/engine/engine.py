@@ -23,6 +23,7 @@ from demur.engine.measuring import gives_no_answer, measure, reservations, view_
 from demur.engine.partitioning import Partition, partitioned
 from demur.engine.prompting import PromptTemplate
 from demur.engine.recording import record
+from demur.engine.stopping import EarlyStop
 from demur.entailment.groundedness import Groundedness
 from demur.entailment.pair_memo import PairMemo
 from demur.errors import BackendError, DeadlineExceeded, DegradedRefused, UnsupportedByBackend
@@ -181,13 +182,17 @@ class Engine:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds, datetime.now(UTC))
         id_ = answer_id(clock.date)
-        judge = Judge(self._memo, self._clustering, question.tenant, overlaps=self._overlaps, listener=listener)
+        enough = anyio.CancelScope()
+        stop = EarlyStop(question.sampling, enough.cancel) if question.sampling.mode == "adaptive" else None
+        judge = Judge(
+            self._memo, self._clustering, question.tenant, overlaps=self._overlaps, listener=listener, stop=stop
+        )
         async with self._admission.place(question.timeout_seconds, question.tenant):
             admitted = perf_counter()
             if listener is not None:
                 listener(Begun(id_, question.sampling.n))
             async with judge.looking_ahead(question.text, n_samples=question.sampling.n):
-                drawn = await self._draw(question, judge, clock, on_text)
+                drawn = await self._draw(question, judge, clock, on_text, enough)
                 generated = perf_counter()
                 evidence = await _judged(question, drawn, judge, clock)
         judged = perf_counter()
@@ -196,6 +201,7 @@ class Engine:
             n_pairs_cached=judge.n_pairs_cached,
             n_pairs_speculative=judge.n_pairs_speculative,
             nli_truncated=judge.is_truncated,
+            n_samples_saved=drawn.n_saved,
             n_prompt_tokens=drawn.n_prompt_tokens,
             n_completion_tokens=drawn.n_completion_tokens,
             queue_seconds=admitted - started,
@@ -208,7 +214,9 @@ class Engine:
             spans.tell_decision(span, answer)
         return answer
 
-    async def _draw(self, question: Question, judge: Judge, clock: _Clock, on_text: OnText | None) -> Draw:
+    async def _draw(
+        self, question: Question, judge: Judge, clock: _Clock, on_text: OnText | None, enough: anyio.CancelScope
+    ) -> Draw:
         rated = question.rated
         if rated is not None and rated.samples:
             return Draw(rated.samples, None, len(rated.samples), deadline_reached=False, rated=rated.answer)
@@ -218,7 +226,7 @@ class Engine:
         messages, sampling = self._template.messages(question), question.sampling
         with tracing.span("generate", is_call=True) as span:
             spans.tell_request(span, self.model, messages, sampling)
-            drawn = await draw(self._sampler, messages, sampling, seconds, hear, on_text)
+            drawn = await draw(self._sampler, messages, sampling, seconds, hear, on_text, enough)
             spans.tell_samples(span, drawn.samples, drawn.greedy, drawn.n_prompt_tokens, drawn.n_completion_tokens)
         if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
             raise _too_late(question)
