@@ -50,17 +50,17 @@ EXAMPLES: dict[str, Example] = {
 router = APIRouter(route_class=StrictRoute)
 
 
-def get_engine(request: Request) -> Engine:
+async def get_engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
 
 
-def get_answering(request: Request) -> Answering:
+async def get_answering(request: Request) -> Answering:
     answering: Answering = request.app.state.answering
     return answering
 
 
-def get_defaults(request: Request) -> DefaultsSettings:
+async def get_defaults(request: Request) -> DefaultsSettings:
     defaults: DefaultsSettings = request.app.state.settings.defaults
     return defaults
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -30,6 +30,7 @@ from demur.types import (
     Retrieval,
     Role,
     Sampling,
+    SamplingMode,
 )
 
 Quality = Literal["fast", "balanced", "thorough"]
@@ -39,6 +40,7 @@ ShortText = Annotated[str, StringConstraints(max_length=128)]
 
 DEFAULT_MAX_TOKENS = 256
 DEFAULT_TIMEOUT_S = 60.0
+DEFAULT_MIN_N = 5
 SAMPLES: dict[Quality, int] = {"fast": 5, "balanced": 10, "thorough": 20}
 
 
@@ -72,6 +74,18 @@ class SamplingIn(_Wire):
     max_tokens: int | None = Field(None, ge=1, description="Per sample; 256 when left out.")
     stop: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = Field(default=[], max_length=4)
     seed: int | None = Field(None, ge=0, le=2**31 - 1, description="Same request, same seed: same samples.")
+    mode: SamplingMode = Field(
+        "fixed", description="adaptive: the rest is given up once one meaning leads clearly among `min_n` or more."
+    )
+    min_n: int | None = Field(None, ge=2, description="adaptive: samples at the first look; 5, or n, when left out.")
+
+    @model_validator(mode="after")
+    def _first_look_comes_in_time(self) -> Self:
+        if self.min_n is not None and self.mode == "fixed":
+            raise ValueError("min_n belongs to `mode: adaptive`")
+        if self.min_n is not None and self.n is not None and self.min_n > self.n:
+            raise ValueError(f"min_n is {self.min_n}, and only {self.n} samples are drawn")
+        return self
 
     @field_validator("temperature")
     @classmethod
@@ -202,14 +216,17 @@ class QuestionRequest(_Wire):
 
     def _sampling(self, defaults: DefaultsSettings, quality: Quality, tenant: str) -> Sampling:
         asked = self.sampling
+        n = asked.n or min(SAMPLES[quality], defaults.max_samples)
         return Sampling(
-            n=asked.n or min(SAMPLES[quality], defaults.max_samples),
+            n=n,
             temperature=asked.temperature or defaults.temperature,
             top_p=asked.top_p,
             max_tokens=asked.max_tokens or min(DEFAULT_MAX_TOKENS, defaults.max_tokens),
             stop=tuple(asked.stop),
             seed=asked.seed,
             cache_scope=None if tenant == ANONYMOUS else tenant,
+            mode=asked.mode,
+            min_n=min(asked.min_n or DEFAULT_MIN_N, n),
         )
 
 

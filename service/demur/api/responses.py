@@ -105,6 +105,8 @@ class SamplingOut(_Wire):
     requested: int
     completed: int
     failed: int
+    saved: int = Field(description="Given up because enough had landed (`sampling.mode: adaptive`).")
+    stopped_early: bool
     truncated: int
     seed: int | None
 
@@ -121,6 +123,12 @@ class JudgementOut(_Wire):
     contradiction: float
 
 
+class VerdictOut(_Wire):
+    entailment: float
+    neutral: float
+    contradiction: float
+
+
 class NLIOut(_Wire):
     model: str | None = Field(description="null: clustered by normalised exact match.")
     pairs: int = Field(description="Directed pairs asked of the model for this request, and used.")
@@ -130,6 +138,13 @@ class NLIOut(_Wire):
     )
     truncated: bool
     judgements: list[JudgementOut] | None = Field(description="What joined samples to meanings, and kept them apart.")
+
+
+class AnswerNLIOut(NLIOut):
+    passages: list[VerdictOut | None] = Field(
+        description="For each passage, whether its best part entails the answer; null: it was not read."
+    )
+    contradicts_context: bool = Field(description="No passage entails the answer, and one contradicts it.")
 
 
 class UsageOut(_Wire):
@@ -177,7 +192,7 @@ class VerdictResponse(_Wire):
     samples: list[SampleOut] | None
     token_logprobs: list[TokenOut] | None = Field(description="Tokens of the answer that token_confidence describes.")
     sampling: SamplingOut
-    nli: NLIOut | None
+    nli: AnswerNLIOut | None
     cache: CacheOut
     stored: bool = Field(description="Whether a durable record was kept, so that feedback on it will not be lost.")
     usage: UsageOut
@@ -194,7 +209,7 @@ class VerdictResponse(_Wire):
             id=answer.id,
             created=answer.created,
             model=None if answer.model == ELSEWHERE else answer.model,
-            answer=_shown_text(answer, abstain_text),
+            answer=shown_text(answer, abstain_text, answer.text),
             decision=answer.decision.action,
             reason=answer.decision.reason,
             policy=PolicyOut.model_validate(answer.policy),
@@ -228,9 +243,10 @@ class AnswerResponse(VerdictResponse):
     model: str
 
 
-def _shown_text(answer: Answer, abstain_text: str) -> str | None:
+def shown_text(answer: Answer, abstain_text: str, text: str) -> str | None:
+    """`text`, or what the question wants in its place where the decision is to abstain."""
     if answer.decision.action is not Action.ABSTAIN or answer.question.on_abstain == "annotate":
-        return answer.text
+        return text
     return abstain_text if answer.question.on_abstain == "replace" else None
 
 
@@ -270,21 +286,25 @@ def _sampling(answer: Answer) -> SamplingOut:
     return SamplingOut(
         requested=requested,
         completed=completed,
-        failed=requested - completed,
+        failed=requested - completed - answer.work.n_samples_saved,
+        saved=answer.work.n_samples_saved,
+        stopped_early=answer.work.n_samples_saved > 0,
         truncated=sum(s.is_truncated for s in answer.samples),
         seed=answer.question.sampling.seed,
     )
 
 
-def _nli(answer: Answer) -> NLIOut:
+def _nli(answer: Answer) -> AnswerNLIOut:
     work = answer.work
-    return NLIOut(
+    return AnswerNLIOut(
         model=answer.nli_model,
         pairs=work.n_pairs,
         pairs_cached=work.n_pairs_cached,
         pairs_speculative=work.n_pairs_speculative,
         truncated=work.nli_truncated,
         judgements=shown_judgements(answer.judgements),
+        passages=[VerdictOut.model_validate(v) if v else None for v in answer.passage_verdicts],
+        contradicts_context=answer.contradicts_context,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -22,13 +23,15 @@ from demur.engine.measuring import gives_no_answer, measure, reservations, view_
 from demur.engine.partitioning import Partition, partitioned
 from demur.engine.prompting import PromptTemplate
 from demur.engine.recording import record
+from demur.engine.stopping import EarlyStop
 from demur.entailment.groundedness import Groundedness
 from demur.entailment.pair_memo import PairMemo
 from demur.errors import BackendError, DeadlineExceeded, DegradedRefused, UnsupportedByBackend
 from demur.estimators.token_probability import token_confidence
+from demur.observability import spans, tracing
 from demur.observability.metrics import Metrics
 from demur.policy import decide
-from demur.samplers.base import Sampler
+from demur.samplers.base import Forwarder, OnText, Sampler
 from demur.settings import ClusteringSettings
 from demur.types import ELSEWHERE, Answer, Degradation, Question, Sample, Signals, Work
 
@@ -93,6 +96,11 @@ class Engine:
         self._calibration = calibration
 
     @property
+    def sampler(self) -> Sampler:
+        """What draws the answers."""
+        return self._sampler
+
+    @property
     def model(self) -> str:
         return self._sampler.model
 
@@ -102,9 +110,9 @@ class Engine:
         return self._memo.model if self._memo else None
 
     @property
-    def calibration_fingerprint(self) -> str:
-        """Changes with the calibration profiles, and so with what is answered to the same samples."""
-        return self._calibration.fingerprint
+    def calibration(self) -> Calibration:
+        """What turns signals into confidence and thresholds; its fingerprint tells answers of other profiles apart."""
+        return self._calibration
 
     @property
     def is_nli_stuck(self) -> bool:
@@ -115,6 +123,15 @@ class Engine:
     def entailment(self) -> PairMemo | None:
         """What judges the answers, its memory included."""
         return self._memo
+
+    @property
+    def forwarder(self) -> Forwarder | None:
+        """What hands requests on that cannot be scored; None where the language model runs in this process."""
+        return self._sampler if isinstance(self._sampler, Forwarder) else None
+
+    def place(self, timeout_seconds: float, tenant: str) -> AbstractAsyncContextManager[None]:
+        """A place among the answers at work. Raises: Overloaded, Draining."""
+        return self._admission.place(timeout_seconds, tenant)
 
     @property
     def template_digest(self) -> str:
@@ -133,11 +150,15 @@ class Engine:
         """Refuse new questions from now on; accepted ones are finished."""
         self._admission.drain()
 
-    async def answer(self, question: Question, listener: Listener | None = None) -> Answer:
-        """Raises: Overloaded, Draining, ContextLengthExceeded, BackendError, DeadlineExceeded, DegradedRefused."""
+    async def answer(
+        self, question: Question, listener: Listener | None = None, on_text: OnText | None = None
+    ) -> Answer:
+        """`on_text` hears the greedy answer while it is written, where the sampler tells it.
+
+        Raises: Overloaded, Draining, ContextLengthExceeded, BackendError, DeadlineExceeded, DegradedRefused."""
         try:
             with anyio.fail_after(question.timeout_seconds):
-                answer = await self._answer(question, listener)
+                answer = await self._answer(question, listener, on_text)
         except TimeoutError as error:
             raise _too_late(question) from error
         record(answer, self._metrics)
@@ -157,17 +178,21 @@ class Engine:
             self._metrics.degraded.labels(reason.value).inc()
         return partition
 
-    async def _answer(self, question: Question, listener: Listener | None) -> Answer:
+    async def _answer(self, question: Question, listener: Listener | None, on_text: OnText | None) -> Answer:
         started = perf_counter()
         clock = _Clock(started, started + question.timeout_seconds, datetime.now(UTC))
         id_ = answer_id(clock.date)
-        judge = Judge(self._memo, self._clustering, question.tenant, overlaps=self._overlaps, listener=listener)
+        enough = anyio.CancelScope()
+        stop = EarlyStop(question.sampling, enough.cancel) if question.sampling.mode == "adaptive" else None
+        judge = Judge(
+            self._memo, self._clustering, question.tenant, overlaps=self._overlaps, listener=listener, stop=stop
+        )
         async with self._admission.place(question.timeout_seconds, question.tenant):
             admitted = perf_counter()
             if listener is not None:
                 listener(Begun(id_, question.sampling.n))
             async with judge.looking_ahead(question.text, n_samples=question.sampling.n):
-                drawn = await self._draw(question, judge, clock)
+                drawn = await self._draw(question, judge, clock, on_text, enough)
                 generated = perf_counter()
                 evidence = await _judged(question, drawn, judge, clock)
         judged = perf_counter()
@@ -176,6 +201,7 @@ class Engine:
             n_pairs_cached=judge.n_pairs_cached,
             n_pairs_speculative=judge.n_pairs_speculative,
             nli_truncated=judge.is_truncated,
+            n_samples_saved=drawn.n_saved,
             n_prompt_tokens=drawn.n_prompt_tokens,
             n_completion_tokens=drawn.n_completion_tokens,
             queue_seconds=admitted - started,
@@ -183,16 +209,25 @@ class Engine:
             nli_seconds=judge.hidden_seconds + judged - generated,
             nli_hidden_seconds=judge.hidden_seconds,
         )
-        return self._conclude(id_, question, evidence, work, clock)
+        with tracing.span("decide") as span:
+            answer = self._conclude(id_, question, evidence, work, clock)
+            spans.tell_decision(span, answer)
+        return answer
 
-    async def _draw(self, question: Question, judge: Judge, clock: _Clock) -> Draw:
+    async def _draw(
+        self, question: Question, judge: Judge, clock: _Clock, on_text: OnText | None, enough: anyio.CancelScope
+    ) -> Draw:
         rated = question.rated
         if rated is not None and rated.samples:
             return Draw(rated.samples, None, len(rated.samples), deadline_reached=False, rated=rated.answer)
         hear = judge.hear if rated is None else _heard_beside(rated.answer, judge.hear)
         reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
         seconds = max(0.0, clock.seconds_left() - reserve)
-        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds, hear)
+        messages, sampling = self._template.messages(question), question.sampling
+        with tracing.span("generate", is_call=True) as span:
+            spans.tell_request(span, self.model, messages, sampling)
+            drawn = await draw(self._sampler, messages, sampling, seconds, hear, on_text, enough)
+            spans.tell_samples(span, drawn.samples, drawn.greedy, drawn.n_prompt_tokens, drawn.n_completion_tokens)
         if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
             raise _too_late(question)
         if not drawn.samples:
@@ -242,6 +277,8 @@ class Engine:
             work=work.until(perf_counter() - clock.started),
             judgements=evidence.meanings.judgements,
             chosen_cluster=choice.semantic_id,
+            passage_verdicts=evidence.grounds.by_passage if evidence.grounds else (),
+            contradicts_context=signals.contradicts_context,
         )
 
 

@@ -30,6 +30,8 @@ IMPORTANT: dict[str, list[Any]] = {
         Sampling(stop=("\n",)),
         Sampling(seed=0),
         Sampling(seed=7),
+        Sampling(cache_scope="team-a"),
+        Sampling(passed_on='{"top_k": 40}'),
     ],
     "policy": [Policy(answer_min=0.9), Policy(groundedness_min=0.0), Policy(name="custom")],
     "retrieval": [Retrieval(attempt=1), Retrieval(available=False), Retrieval(id="wiki")],
