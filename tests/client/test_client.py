@@ -107,6 +107,17 @@ def test_audits_are_listed(twin: Twin) -> None:
     assert twin.do(lambda c: c.audits.list()) == []
 
 
+def test_calibrations_are_fitted_from_labels(twin: Twin) -> None:
+    """There are none: the error says what is missing; the policy in force is the uncalibrated one."""
+    with pytest.raises(demur_client.NotCalibratableError):
+        twin.do(lambda c: c.calibrations.create(max_risk=0.1))
+    with pytest.raises(demur_client.NotFoundError):
+        twin.do(lambda c: c.calibrations.activate("cal_unknown"))
+    assert twin.do(lambda c: c.calibrations.list()) == []
+    [policy] = twin.do(lambda c: c.policies.list())
+    assert (policy["name"], policy["calibration"]) == ("default", None)
+
+
 def test_version_says_what_runs(twin: Twin) -> None:
     assert twin.do(lambda c: c.version()).model == "scripted"
 
@@ -213,7 +224,16 @@ def test_impossible_options_are_refused(kind: Kind, wrong: dict[str, Any]) -> No
 
 def test_both_clients_offer_the_same_calls() -> None:
     """Same names, same parameters, same defaults; results differ only in being awaited."""
-    for name in ("Demur", "RawDemur", "FeedbackResource", "AnswersResource", "AuditsResource", "AnswerStream"):
+    for name in (
+        "Demur",
+        "RawDemur",
+        "FeedbackResource",
+        "AnswersResource",
+        "AuditsResource",
+        "AnswerStream",
+        "CalibrationsResource",
+        "PoliciesResource",
+    ):
         one, other = _signatures(getattr(synchronous, name)), _signatures(getattr(asynchronous, f"Async{name}"))
         assert one == other
 

@@ -52,6 +52,7 @@ from demur_client._errors import (
 from demur_client._events import AnswerEvent, ProgressEvent, ResultEvent, SampleEvent, StartEvent, UnknownEvent
 from demur_client._models import (
     NLI,
+    AnswerNLI,
     AnswerResult,
     Cache,
     Calibration,
@@ -61,6 +62,7 @@ from demur_client._models import (
     Feedback,
     Guarantee,
     Judgement,
+    PassageVerdict,
     Policy,
     Sample,
     Sampling,
@@ -76,6 +78,7 @@ from demur_client._models import (
 from demur_client._options import (
     AnswerOptions,
     CacheOption,
+    CalibrationOptions,
     ClusterOptions,
     Include,
     MessageOption,
@@ -99,6 +102,7 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "AnswerEvent",
+    "AnswerNLI",
     "AnswerOptions",
     "AnswerResult",
     "AnswerStream",
@@ -114,6 +118,7 @@ __all__ = [
     "CacheMissError",
     "CacheOption",
     "Calibration",
+    "CalibrationOptions",
     "Cluster",
     "ClusterOptions",
     "Clustering",
@@ -144,6 +149,7 @@ __all__ = [
     "OverloadedError",
     "Passage",
     "PassageOption",
+    "PassageVerdict",
     "Policy",
     "PolicyOption",
     "ProfileUnreadableError",

@@ -15,7 +15,7 @@ from demur_client._errors import DemurError
 from demur_client._events import AnswerEvent, EventReader
 from demur_client._mapping import Progress, map_in_tasks
 from demur_client._models import AnswerResult, Clustering, Feedback, ScoreResult, Version
-from demur_client._options import AnswerOptions, ClusterOptions, MessageOption, ScoreOptions
+from demur_client._options import AnswerOptions, CalibrationOptions, ClusterOptions, MessageOption, ScoreOptions
 from demur_client._retries import Attempts, Outcome
 from demur_client._streams import AsyncAnswerStream
 from demur_client._transport import RawResponse, configure, connection_error, received
@@ -51,6 +51,14 @@ class AsyncDemur:
     @property
     def audits(self) -> AsyncAuditsResource:
         return AsyncAuditsResource(self)
+
+    @property
+    def calibrations(self) -> AsyncCalibrationsResource:
+        return AsyncCalibrationsResource(self)
+
+    @property
+    def policies(self) -> AsyncPoliciesResource:
+        return AsyncPoliciesResource(self)
 
     @property
     def with_raw_response(self) -> AsyncRawDemur:
@@ -271,6 +279,36 @@ class AsyncAuditsResource:
     def list(self, *, page_size: int = 100) -> AsyncIterator[dict[str, Any]]:
         """Every audit, page after page (scope `admin`)."""
         return _paged(self._client, "/v1/audits", page_size)
+
+
+class AsyncCalibrationsResource:
+    """Calibrations, fitted from labels (scope `admin`)."""
+
+    def __init__(self, client: AsyncDemur) -> None:
+        self._client = client
+
+    async def create(self, **options: Unpack[CalibrationOptions]) -> dict[str, Any]:
+        """Fit one, from audits unless a dataset is given. Raises: NotCalibratableError, saying what is missing."""
+        return (await self._client._send(_calls.fit_calibration(options))).parse()
+
+    async def activate(self, calibration_id: str) -> dict[str, Any]:
+        """Put it into force; going back is activating the old one."""
+        return (await self._client._send(_calls.activate_calibration(calibration_id))).parse()
+
+    def list(self, *, page_size: int = 100) -> AsyncIterator[dict[str, Any]]:
+        """Every version, page after page, the newest first."""
+        return _paged(self._client, "/v1/calibrations", page_size)
+
+
+class AsyncPoliciesResource:
+    """By which thresholds the service decides, and what is promised with them."""
+
+    def __init__(self, client: AsyncDemur) -> None:
+        self._client = client
+
+    async def list(self) -> Sequence[dict[str, Any]]:
+        """One for each way of asking that is calibrated, after the one for all others."""
+        return (await self._client._send(_calls.policies())).parse()
 
 
 async def _paged(client: AsyncDemur, path: str, page_size: int) -> AsyncIterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from demur_client._models import AnswerResult, Clustering, Feedback, Page, ScoreResult, Version
 from demur_client._options import (
     AnswerOptions,
+    CalibrationOptions,
     ClusterOptions,
     MessageOption,
     ScoreOptions,
@@ -73,6 +74,18 @@ def feedback(answer_id: str, verdict: str | float, **said: Any) -> Call[Feedback
         return Feedback.model_validate(body)
 
     return Call("POST", "/v1/feedback", echoed, body)
+
+
+def fit_calibration(options: CalibrationOptions) -> Call[dict[str, Any]]:
+    return Call("POST", "/v1/calibrations", dict, {"source": "audits", **options})
+
+
+def activate_calibration(calibration_id: str) -> Call[dict[str, Any]]:
+    return Call("POST", f"/v1/calibrations/{quote(calibration_id, safe='')}/activate", dict)
+
+
+def policies() -> Call[list[dict[str, Any]]]:
+    return Call("GET", "/v1/policies", lambda reply: list(reply["data"]))
 
 
 def page(path: str, after: str | None, limit: int) -> Call[Page]:

@@ -15,7 +15,7 @@ from demur_client._errors import DemurError
 from demur_client._events import AnswerEvent, EventReader
 from demur_client._mapping import Progress, map_in_threads
 from demur_client._models import AnswerResult, Clustering, Feedback, ScoreResult, Version
-from demur_client._options import AnswerOptions, ClusterOptions, MessageOption, ScoreOptions
+from demur_client._options import AnswerOptions, CalibrationOptions, ClusterOptions, MessageOption, ScoreOptions
 from demur_client._retries import Attempts, Outcome
 from demur_client._streams import AnswerStream
 from demur_client._transport import RawResponse, configure, connection_error, received
@@ -51,6 +51,14 @@ class Demur:
     @property
     def audits(self) -> AuditsResource:
         return AuditsResource(self)
+
+    @property
+    def calibrations(self) -> CalibrationsResource:
+        return CalibrationsResource(self)
+
+    @property
+    def policies(self) -> PoliciesResource:
+        return PoliciesResource(self)
 
     @property
     def with_raw_response(self) -> RawDemur:
@@ -270,6 +278,36 @@ class AuditsResource:
     def list(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
         """Every audit, page after page (scope `admin`)."""
         return _paged(self._client, "/v1/audits", page_size)
+
+
+class CalibrationsResource:
+    """Calibrations, fitted from labels (scope `admin`)."""
+
+    def __init__(self, client: Demur) -> None:
+        self._client = client
+
+    def create(self, **options: Unpack[CalibrationOptions]) -> dict[str, Any]:
+        """Fit one, from audits unless a dataset is given. Raises: NotCalibratableError, saying what is missing."""
+        return self._client._send(_calls.fit_calibration(options)).parse()
+
+    def activate(self, calibration_id: str) -> dict[str, Any]:
+        """Put it into force; going back is activating the old one."""
+        return self._client._send(_calls.activate_calibration(calibration_id)).parse()
+
+    def list(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
+        """Every version, page after page, the newest first."""
+        return _paged(self._client, "/v1/calibrations", page_size)
+
+
+class PoliciesResource:
+    """By which thresholds the service decides, and what is promised with them."""
+
+    def __init__(self, client: Demur) -> None:
+        self._client = client
+
+    def list(self) -> Sequence[dict[str, Any]]:
+        """One for each way of asking that is calibrated, after the one for all others."""
+        return self._client._send(_calls.policies()).parse()
 
 
 def _paged(client: Demur, path: str, page_size: int) -> Iterator[dict[str, Any]]:

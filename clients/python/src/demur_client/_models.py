@@ -97,6 +97,8 @@ class Sampling(Model):
     requested: int
     completed: int
     failed: int
+    saved: int = 0
+    stopped_early: bool = False
     truncated: int
     seed: int | None = None
 
@@ -123,6 +125,21 @@ class NLI(Model):
     pairs_speculative: int = 0
     truncated: bool
     judgements: list[Judgement] | None = None
+
+
+class PassageVerdict(Model):
+    """Whether the best part of a passage entails the answer: three probabilities that sum to 1."""
+
+    entailment: float
+    neutral: float
+    contradiction: float
+
+
+class AnswerNLI(NLI):
+    """`passages`: None for one that was not read. `contradicts_context`: none entails the answer, one denies it."""
+
+    passages: list[PassageVerdict | None] = []
+    contradicts_context: bool = False
 
 
 class Cache(Model):
@@ -178,7 +195,7 @@ class Verdict(Model):
     token_logprobs: list[Token] | None = None
     sampling: Sampling
     calibration: Calibration | None = None
-    nli: NLI | None = None
+    nli: AnswerNLI | None = None
     cache: Cache
     stored: bool = False
     usage: Usage

@@ -28,6 +28,8 @@ class SamplingOption(TypedDict, total=False):
     max_tokens: int
     stop: Sequence[str]
     seed: int | None
+    mode: Literal["fixed", "adaptive"]
+    min_n: int | None
 
 
 class PolicyOption(TypedDict, total=False):
@@ -101,6 +103,23 @@ class ClusterOptions(TypedDict, total=False):
     timeout_s: float
     idempotency_key: str
     extra_body: Mapping[str, Any]
+
+
+class CalibrationOptions(TypedDict, total=False):
+    """What to learn from, and what to promise; see `POST /v1/calibrations` of the service."""
+
+    source: Literal["audits", "dataset"]
+    dataset: Mapping[str, Any]
+    profile_key: str
+    model: str
+    method: Literal["auto", "platt", "isotonic", "fused"]
+    max_risk: float
+    delta: float
+    certificate: bool
+    population: str
+    retrieval_id: str
+    retrieval_cost: float
+    activate: bool
 
 
 _NOT_AS_THEY_ARE = {"context", "extra_body", "idempotency_key"}
