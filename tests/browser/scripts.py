@@ -8,7 +8,7 @@ from demur.errors import BackendError
 from demur.samplers.scripted import ScriptedAnswer
 from demur.types import Sampling
 
-PAYLOAD = "<img src=x onerror=\"window.pwned=1\"><script>window.pwned=1</script><b id=bold>'\"`${1}</b>"
+PAYLOAD = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script><b id=bold>\'"`${1}</b>'
 
 
 def _sure(text: str, *probabilities: float, delay_seconds: float = 0.0) -> ScriptedAnswer:
@@ -22,7 +22,10 @@ _ANSWERS: dict[str, list[ScriptedAnswer | str]] = {
     "all differ": ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"],
     "no idea": ["I don't know.", "I don't know.", "I'm not sure.", "I do not know"],
     "greedy is alone": ["Nice", "Paris"],
-    "one by one": ["Paris", *[ScriptedAnswer("Lyon" if i % 3 == 2 else "Paris", delay_seconds=0.3 * i) for i in range(10)]],
+    "one by one": [
+        "Paris",
+        *[ScriptedAnswer("Lyon" if i % 3 == 2 else "Paris", delay_seconds=0.3 * i) for i in range(10)],
+    ],
     "never": [ScriptedAnswer("Paris", delay_seconds=600)],
     "What's \"Perú\" called, $HOME? \\ 'q'": ["Peru"],
     PAYLOAD: [PAYLOAD, PAYLOAD, f"{PAYLOAD} and more"],

@@ -51,8 +51,10 @@ def all_signals() -> list[Signals]:
 
 
 def test_the_port_is_the_policy(scripted: Service, opened: Opener) -> None:
-    """Every combination on a grid that meets each threshold from both sides and exactly: the same decision and reason."""
-    policies = [Policy("p", a, b, r, g) for a, b, r, g in itertools.product((0.5, 0.8), (0.0, 1.0), (0.0, 0.8), (None, 0.6))]
+    """On a grid that meets each threshold from both sides and exactly: the same decision, the same reason."""
+    policies = [
+        Policy("p", a, b, r, g) for a, b, r, g in itertools.product((0.5, 0.8), (0.0, 1.0), (0.0, 0.8), (None, 0.6))
+    ]
     retrievals = [Retrieval(), Retrieval(attempt=1), Retrieval(available=False), Retrieval(attempt=1, max_attempts=2)]
     parts = all_signals(), policies, retrievals
     said = opened(scripted.url).page.evaluate(_DECIDE, [[asdict(each) for each in part] for part in parts])
@@ -64,7 +66,7 @@ def test_the_port_is_the_policy(scripted: Service, opened: Opener) -> None:
 
 
 def test_responses_tell_what_the_policy_saw(scripted: Service, opened: Opener) -> None:
-    """From the response alone the page comes to the service's decision, whatever the samples, passages and thresholds."""
+    """From the response alone the page comes to the service's decision, for all samples, passages, thresholds."""
     prompts = ("sure", "8 of 10", "split", "all differ", "no idea", "greedy is alone")
     include = ["clusters", "samples", "nli"]
     cases, wanted = [], []

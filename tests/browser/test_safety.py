@@ -103,7 +103,15 @@ def test_the_page_writes_no_markup() -> None:
     assert len(sources) > 10
     for source in sources:
         text = source.read_text(encoding="utf-8")
-        for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc"):
+        for way in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "srcdoc",
+        ):
             assert way not in text, f"{source.name} uses {way}"
 
 
@@ -118,7 +126,9 @@ def test_a_key_is_asked_for_and_kept_to_the_tab(locked: Service, opened: Opener)
     page.page.press("#key", "Enter")
     page.ask("sure")
     assert page.verdict == "Answer"
-    kept = page.page.evaluate("[JSON.stringify(sessionStorage), JSON.stringify(localStorage), document.cookie, location.href]")
+    kept = page.page.evaluate(
+        "[JSON.stringify(sessionStorage), JSON.stringify(localStorage), document.cookie, location.href]"
+    )
     assert [SECRET in place for place in kept] == [True, False, False, False]
     assert SECRET not in page.page.content()
     assert "$DEMUR_API_KEY" in page.page.locator("pre").inner_text()

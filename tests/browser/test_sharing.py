@@ -61,7 +61,9 @@ def test_the_openai_client_is_python(scripted: Service, opened: Opener) -> None:
     page = opened(scripted.url)
     page.ask(ODD)
     page.page.get_by_label("OpenAI client").check()
-    strings = [n.value for n in ast.walk(ast.parse(page.page.locator("pre").inner_text())) if isinstance(n, ast.Constant)]
+    strings = [
+        n.value for n in ast.walk(ast.parse(page.page.locator("pre").inner_text())) if isinstance(n, ast.Constant)
+    ]
     assert {ODD, "scripted", f"{scripted.url}/v1"} <= set(strings)
 
 
