@@ -45,7 +45,9 @@ class SteppedSampler:
         for text in texts:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, text)
 
-    async def sample(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Sample, None]:
+    async def sample(
+        self, messages: Sequence[Message], sampling: Sampling, on_text: object = None
+    ) -> AsyncGenerator[Sample, None]:
         self._loop, queue = asyncio.get_running_loop(), asyncio.Queue[str | None]()
         self._queue = queue
         try:

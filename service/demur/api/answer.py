@@ -97,7 +97,7 @@ async def answer(
     answered = await while_connected(request, lambda: answering.answer(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    response.headers.update(_verdict_headers(answered))
+    response.headers.update(verdict_headers(answered))
     return AnswerResponse.from_domain(answered, body.include, defaults.abstain_text)
 
 
@@ -132,7 +132,7 @@ async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) ->
     return result
 
 
-def _verdict_headers(answered: Answered) -> dict[str, str]:
+def verdict_headers(answered: Answered) -> dict[str, str]:
     """The verdict for clients that cannot see the body, and where the time went (milliseconds, W3C Server-Timing).
 
     The phases follow one another: of entailment, what ran after generation.

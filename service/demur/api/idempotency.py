@@ -110,6 +110,8 @@ class Idempotency:
 def _seconds_asked(document: Any, at_most: float) -> float:
     """How long the request may take: a holder that crashed is waited for no longer."""
     asked = document.get("timeout_s") if isinstance(document, dict) else None
+    if isinstance(document, dict) and isinstance(options := document.get("uncertainty"), dict):
+        asked = options.get("timeout_s")
     seconds = float(asked) if isinstance(asked, int | float) and asked > 0 else _DEFAULT_SECONDS
     return min(seconds, at_most)
 

@@ -11,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from demur.errors import DemurError, FieldError, ValidationFailed
+from demur.api.openai_errors import is_openai_path, openai_error, openai_status, told_error
+from demur.errors import DemurError, FieldError, RefusedByBackend, UnsupportedByBackend, ValidationFailed
 from demur.observability.logging import logger
 
 CLIENT_CLOSED_REQUEST = 499
@@ -78,8 +79,17 @@ def install(app: FastAPI) -> None:
 
 
 def problem(request: Request, slug: str, detail: str, **extra: Any) -> Response:
-    """A problem+json response; `extra` members that are None are left out."""
+    """A problem+json response, or on the paths for OpenAI's clients an error as they read it.
+
+    `extra` members that are None are left out.
+    """
     known = PROBLEMS[slug]
+    headers = {"x-should-retry": str(known.status in RETRYABLE).lower()}
+    if known.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if is_openai_path(request.scope):
+        status = openai_status(known.status)
+        return JSONResponse(openai_error(status, slug, detail, extra.get("errors")), status, headers)
     body = {
         "type": f"{request.scope.get('root_path', '')}/problems/{slug}",
         "title": known.title,
@@ -90,18 +100,18 @@ def problem(request: Request, slug: str, detail: str, **extra: Any) -> Response:
         **extra,
     }
     present = {name: value for name, value in body.items() if value is not None}
-    headers = {"x-should-retry": str(known.status in RETRYABLE).lower()}
-    if known.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(present, known.status, headers, media_type="application/problem+json")
 
 
 def problem_of(request: Request, error: Exception) -> Response:
     """The problem that an error is to its caller; one that nobody expected is logged, and not told."""
     if not isinstance(error, DemurError):
-        logger.error("bug", id=request.scope.get("demur.request_id"), exc_info=error)
+        logger.error("bug", exc_info=error)
         return problem(request, "internal", "an unexpected error, not the fault of your request")
-    errors = error.errors if isinstance(error, ValidationFailed) else ()
+    if isinstance(error, RefusedByBackend) and is_openai_path(request.scope):
+        told = told_error(error.status, error.code, str(error), error.told)
+        return JSONResponse(told, error.status, {"x-should-retry": "false"})
+    errors = error.errors if isinstance(error, ValidationFailed | UnsupportedByBackend) else ()
     pointers = [{"pointer": e.pointer, "detail": e.detail} for e in errors] or None
     wait = error.retry_after_seconds
     response = problem(request, error.code, str(error), errors=pointers, retry_after_s=wait)

@@ -45,6 +45,10 @@ class EventStream(Response):
         """`on_end` gets all that is told, before the last of it is sent; None where the work failed, or ended early."""
         self._on_end = on_end
 
+    def message(self, name: str, data: str) -> bytes:
+        """`data` is JSON on one line."""
+        return f"event: {name}\ndata: {data}\n\n".encode()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._run(Request(scope), receive, send)
@@ -81,7 +85,7 @@ class EventStream(Response):
             self._news.set()
 
     def _tell(self, name: str, data: BaseModel) -> None:
-        self._told.append(_message(name, data.model_dump_json()))
+        self._told.append(self.message(name, data.model_dump_json()))
         self._news.set()
 
     async def _deliver(self, request: Request, send: Send) -> None:
@@ -96,7 +100,7 @@ class EventStream(Response):
             message = await self._next()
         if self._failure is not None:
             await self._end(None)
-            await _send(send, _message("error", bytes(problem_of(request, self._failure).body).decode()))
+            await _send(send, self.message("error", bytes(problem_of(request, self._failure).body).decode()))
         await send({"type": "http.response.body", "body": b""})
 
     async def _next(self) -> bytes | None:
@@ -126,11 +130,6 @@ def _weighted(accepted: str) -> tuple[str, float]:
         return kind, float(quality)
     except ValueError:
         return kind, 0.0
-
-
-def _message(name: str, data: str) -> bytes:
-    """`data` is JSON on one line."""
-    return f"event: {name}\ndata: {data}\n\n".encode()
 
 
 async def _send(send: Send, message: bytes) -> None:

@@ -12,6 +12,7 @@ from cachetools import LRUCache
 from demur.caching.shared_pairs import SharedPairs
 from demur.entailment.base import CanHang, EntailmentModel
 from demur.errors import EntailmentUnavailable
+from demur.observability import tracing
 from demur.observability.metrics import Metrics
 from demur.types import ANONYMOUS, Pair, Statement, Verdict
 
@@ -135,7 +136,11 @@ class PairMemo:
         return asking.verdicts, len(new)
 
     async def _label(self, pairs: Mapping[_Key, Pair]) -> dict[_Key, Verdict]:
-        verdicts = await self._inner.label(list(pairs.values())) if pairs else []
+        if not pairs:
+            return {}
+        with tracing.span("nli.batch", is_call=True) as span:
+            span.set({"demur.nli.model": self.model, "demur.nli.pairs": len(pairs)})
+            verdicts = await self._inner.label(list(pairs.values()))
         return dict(zip(pairs, verdicts, strict=True))
 
     async def _overhear(self, asking: _Asking) -> Mapping[_Key, Verdict]:
