@@ -70,7 +70,7 @@ ask: $(STAMP) ## Ask QUESTION without a service
 	$(BIN)/demur ask "$(QUESTION)"
 
 # What the tests run that pip does not bring: command, a slash, its Debian package.
-PROGRAMS := redis-server/redis-server promtool/prometheus strace/strace openssl/openssl
+PROGRAMS := redis-server/redis-server promtool/prometheus strace/strace openssl/openssl chromium/chromium
 
 system-packages: ## Bring the programs that the tests run: on Debian, as root
 	@missing=$$(for each in $(PROGRAMS); do command -v $${each%/*} >/dev/null || echo $${each#*/}; done | sort -u | tr '\n' ' '); \

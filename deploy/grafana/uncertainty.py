@@ -140,6 +140,13 @@ UNCERTAINTY = Dashboard(
                     width=8,
                     empty="nothing is missing",
                 ),
+                Panel(
+                    "Chat completions without a verdict",
+                    "Handed on unscored a second, by reason. demur_unscored_total",
+                    "reqps",
+                    (Query(rate("demur_unscored_total", by="reason"), "{{reason}}"),),
+                    empty="all were scored",
+                ),
             ),
         ),
     ),

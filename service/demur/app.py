@@ -20,7 +20,21 @@ from demur import __version__
 from demur.access.gate import Gate
 from demur.access.keyring import Keyring
 from demur.access.rate_limits import RateLimits
-from demur.api import answer, answers, audits, feedback, health, openapi, problems
+from demur.api import (
+    answer,
+    answers,
+    audits,
+    calibrations,
+    chat,
+    cluster,
+    feedback,
+    health,
+    openapi,
+    playground,
+    policies,
+    problems,
+    score,
+)
 from demur.api.boundary import CORS, BodyLimit, RequestContext
 from demur.api.idempotency import Idempotency
 from demur.caching.answer_cache import AnswerCache
@@ -30,6 +44,7 @@ from demur.engine.admission import Admission
 from demur.engine.answering import Answering
 from demur.engine.calibrating import Calibration, Revisions
 from demur.engine.engine import Engine
+from demur.engine.forwarding import Forwarding
 from demur.engine.prompting import PromptTemplate
 from demur.engine.reliability import Reliability
 from demur.entailment.base import EntailmentModel
@@ -39,6 +54,9 @@ from demur.entailment.remote import RemoteModel
 from demur.errors import BackendError, BackendUnavailable, DemurError, EntailmentUnavailable
 from demur.observability.metrics import Metrics
 from demur.observability.tracing import Tracer, open_tracer
+from demur.recalibration.book import ProfileBook, following
+from demur.recalibration.recalibration import Recalibration
+from demur.recalibration.retesting import Retesting, retesting
 from demur.samplers.base import Sampler
 from demur.samplers.cache_salt import CacheSalt
 from demur.settings import (
@@ -50,6 +68,7 @@ from demur.settings import (
     VLLMSettings,
     bundled_path,
 )
+from demur.storage.base import Store
 from demur.storage.opening import open_journal, open_store
 from demur.storage.redis_connection import close_redis, is_redis, open_redis
 from demur.storage.sweeping import sweeping
@@ -88,6 +107,7 @@ def create_app(
                 running_engine(settings, metrics, sampler=sampler, entailment=entailment, caches=caches) as engine,
                 guarding(settings, keyring, metrics) as gate,
                 sweeping(store, max_age_seconds=settings.store.answer_ttl_s),
+                recalibrating(app, store, engine, settings.store.answer_ttl_s),
             ):
                 cache, journal = open_cache(settings, caches, engine), open_journal(store, settings, metrics)
                 app.state.engine, app.state.store, app.state.gate = engine, store, gate
@@ -95,6 +115,7 @@ def create_app(
                     store, settings.store.idempotency_ttl_s, max_seconds=settings.defaults.max_timeout_s
                 )
                 app.state.answering = Answering(engine, cache, journal, charge=gate.charge_samples)
+                app.state.forwarding = Forwarding(engine, metrics, charge=gate.charge_samples)
                 app.state.reliability = Reliability(metrics)
                 await app.state.reliability.recall(store)
                 metrics.ready.set(1)
@@ -120,10 +141,17 @@ def create_app(
     app.state.settings, app.state.metrics = settings, metrics
     problems.install(app)
     app.include_router(answer.router)
+    app.include_router(score.router)
+    app.include_router(cluster.router)
+    app.include_router(chat.router)
     app.include_router(answers.router)
     app.include_router(feedback.router)
     app.include_router(audits.router)
+    app.include_router(calibrations.router)
+    app.include_router(policies.router)
     app.include_router(health.router)
+    if settings.server.playground:
+        app.include_router(playground.router)
     openapi.install(app, settings.server.docs, is_open=not keyring.is_required)
     app.add_middleware(
         BodyLimit, max_bytes=settings.server.max_body_bytes, timeout_seconds=settings.server.body_timeout_s
@@ -132,6 +160,17 @@ def create_app(
         app.add_middleware(CORSMiddleware, allow_origins=settings.server.cors_origins, **CORS)
     app.add_middleware(RequestContext, metrics=metrics, tracer=spans)
     return app
+
+
+@asynccontextmanager
+async def recalibrating(app: FastAPI, store: Store, engine: Engine, max_age_seconds: int) -> AsyncIterator[None]:
+    """The engine's profiles follow the store, and what they promise is tested on audits."""
+    book = ProfileBook(store, engine.calibration, engine.calibration.profiles)
+    async with following(book):
+        app.state.recalibration = Recalibration(store, book)
+        app.state.retesting = Retesting(store, book, max_age_seconds=max_age_seconds)
+        async with retesting(app.state.retesting):
+            yield
 
 
 @asynccontextmanager
@@ -209,10 +248,10 @@ def open_cache(settings: Settings, caches: Caches, engine: Engine) -> AnswerCach
         _told(settings.nli, _JUDGES),
         settings.clustering.model_dump_json(),
         template.read_text(encoding="utf-8") if template else None,
-        engine.calibration_fingerprint,
     ]
+    fixed = json.dumps(parts)
     places = settings.server.max_inflight + settings.server.max_queue
-    return caches.answers(json.dumps(parts), max_waiting=_ASKERS_PER_PLACE * places)
+    return caches.answers(lambda: fixed + engine.calibration.fingerprint, max_waiting=_ASKERS_PER_PLACE * places)
 
 
 def _told(settings: BaseModel, names: set[str]) -> str:

@@ -88,6 +88,7 @@ class ServerSettings(_Group):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="Origins whose pages may call the service from a browser; none by default."
     )
+    playground: bool = Field(True, description="/playground: a page to ask questions on, open to all who reach it.")
     docs: Literal["auto", "open", "off"] = Field(
         "auto", description="/docs and /openapi.json; auto: open without API keys, for any key once there are some."
     )
@@ -208,6 +209,10 @@ class SamplerSettings(_Group):
         return self
 
 
+class JudgeSettings(SamplerSettings):
+    """The language model that judges answers for `demur evaluate --grader llm`; settings as for the sampler."""
+
+
 class VLLMSettings(_Group):
     """vLLM in this process."""
 
@@ -231,7 +236,11 @@ class NLISettings(_Group):
     api_key: SecretStr | None = Field(None, description="Key of that server, if it asks for one.")
     model: str = Field(BUNDLED, description="`bundled`, a Hugging Face name, or a folder.")
     revision: str | None = Field(None, description="Revision of a Hugging Face model.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on CPU, bfloat16 on GPU.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="auto: the checkpoint's own on a GPU; on a CPU float32, and where the CPU computes in bfloat16 "
+        "that first, with close calls judged again in float32 (it holds the model twice).",
+    )
     max_length: int = Field(512, ge=32, description="Tokens of a pair; longer questions are cut, never the answer.")
     max_batch_tokens: int = Field(
         1024,
@@ -332,6 +341,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     audit: AuditSettings = AuditSettings()
     sampler: SamplerSettings = SamplerSettings()
+    judge: JudgeSettings = JudgeSettings()
     vllm: VLLMSettings = VLLMSettings()
     nli: NLISettings = NLISettings()
     clustering: ClusteringSettings = ClusteringSettings()

@@ -45,5 +45,5 @@ async def replicas(
         for _ in range(n):
             metrics = Metrics()
             caches = await stack.enter_async_context(open_caches(settings, metrics))
-            opened.append(Replica(caches.answers(fingerprint, max_waiting=100), metrics))
+            opened.append(Replica(caches.answers(lambda: fingerprint, max_waiting=100), metrics))
         yield opened

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from demur.errors import IdempotencyMismatch, NotFound
 from demur.storage.base import InProgress, Page, Replay, Started, Store
+from demur.storage.records import Suspension
 from demur.storage.redis import RedisStore
 from demur.storage.sqlite import SqliteStore
 from tests.records import NOON, calibration, feedback, record
@@ -255,6 +257,29 @@ async def test_one_calibration_is_active_per_profile_key(stores: tuple[Store, St
     assert await stores[1].active_calibration(old.profile_key) == old
     with pytest.raises(NotFound):
         await stores[0].activate_calibration("none")
+
+
+async def test_active_calibrations_are_told_together(stores: tuple[Store, Store]) -> None:
+    """One for each profile key that has any; what was only added is not among them."""
+    old, new, other = calibration("old"), calibration("new"), calibration("other", profile_key="m|relaxed {x}")
+    for each in (old, new, other):
+        await stores[0].add_calibration(each)
+    assert await stores[1].active_calibrations() == ()
+    for each in (old, new, other):
+        await stores[0].activate_calibration(each.id)
+    assert {each.id for each in await stores[1].active_calibrations()} == {"new", "other"}
+    assert await stores[1].active_calibration("none") is None
+
+
+async def test_the_first_suspension_stays(stores: tuple[Store, Store]) -> None:
+    """One for each calibration and scope, whoever comes first; sweeping leaves them."""
+    first = Suspension("cal_1", "closed_book", NOON, 0.1, 100, 30, 9.0, 3.0)
+    other = Suspension("cal_1", "two_stage", NOON, 0.1, 50, 20, 9.5, 3.0)
+    assert await stores[1].list_suspensions() == ()
+    for each in (first, other, replace(first, created=NOON + 1, errors=31)):
+        await stores[0].add_suspension(each)
+    await stores[0].sweep(created_before=NOON + 100)
+    assert set(await stores[1].list_suspensions()) == {first, other}
 
 
 async def test_a_request_is_begun_once_and_replayed(stores: tuple[Store, Store]) -> None:

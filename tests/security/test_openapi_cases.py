@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import httpx2
@@ -22,6 +22,7 @@ from demur.app import create_app
 from demur.settings import AuthSettings, Settings
 from demur.types import Sampling
 from tests.service.running import serve_process, serving
+from tests.unit.calibration.profiles import KEY as KEY_OF_PROFILE
 
 SECRET, KEY = new_key("tester", ",".join(SCOPES))
 HEADERS = {"Authorization": f"Bearer {SECRET}"}
@@ -127,20 +128,55 @@ def _check(schema: Any, plan: Plan, n_cases: int) -> Counter[int]:
 
 def _make_sense(case: Any, schema: Any) -> None:
     """What the document allows is mostly nonsense: name things that exist, ask something, and ask for little."""
-    named = {"answer_id": lambda: _answer_id(schema), "slug": lambda: "rate-limited"}
+    named = {
+        "answer_id": lambda: _answer_id(schema),
+        "slug": lambda: "rate-limited",
+        "calibration_id": lambda: _posted(schema, "/v1/calibrations", CALIBRATION)["id"],
+    }
     for fields in (case.path_parameters, case.body):
         for name, value in named.items():
             if isinstance(fields, dict) and name in fields:
                 fields[name] = value()
-    if case.operation.path == "/v1/answer":
+    if case.operation.path in ("/v1/answer", "/v1/score"):
         case.body = {**case.body, "prompt": "What is the capital of Peru?", "model": None, "messages": None}
         case.body |= {"sampling": {"n": 2, "max_tokens": 16}, "timeout_s": 60, "strict": False}
         case.body["context"] = [{**passage, "text": "Lima"} for passage in case.body.get("context", [])]
+    if case.operation.path == "/v1/score":
+        case.body |= {"answer": "Lima", "quality": None, "sample_logprobs": None}
+        case.body["sampling"] = {} if case.body.get("samples") else case.body["sampling"]
+    if case.operation.path == "/v1/cluster":
+        case.body |= {"weights": None, "timeout_s": 60}
+    if case.operation.label == "POST /v1/calibrations":
+        case.body = {**CALIBRATION, "activate": case.body.get("activate", False)}
+    if case.operation.path == "/v1/chat/completions":
+        case.body = {"model": None, "messages": [{"role": "user", "content": "What is the capital of Peru?"}], "n": 2}
+        case.body |= {"max_tokens": 16, "uncertainty": {"n": 2, "timeout_s": 60}}
+        case.headers = {}
+
+
+# 120 labelled answers, the surer ones more often right.
+_SIGNALS = [{"agreement": (i % 10 + 1.5) / 11} for i in range(120)]
+CALIBRATION = {
+    "source": "dataset",
+    "certificate": False,
+    "dataset": {
+        "key": asdict(KEY_OF_PROFILE),
+        "answers": [
+            {"id": f"q{i}", "correct": i % 10 > 3 or i < 10, "signals": each} for i, each in enumerate(_SIGNALS)
+        ],
+    },
+}
 
 
 def _answer_id(schema: Any) -> Any:
-    url = schema.location.removesuffix("/openapi.json") + "/v1/answer"
-    return httpx2.post(url, json={"prompt": "q"}, headers=HEADERS, timeout=60).json()["id"]
+    return _posted(schema, "/v1/answer", {"prompt": "q"})["id"]
+
+
+def _posted(schema: Any, path: str, body: dict[str, Any]) -> Any:
+    url = schema.location.removesuffix("/openapi.json") + path
+    response = httpx2.post(url, json=body, headers=HEADERS, timeout=60)
+    assert response.is_success, response.text
+    return response.json()
 
 
 def test_at_least_500_requests_are_planned() -> None:

@@ -64,6 +64,33 @@ def test_evaluate_prints_and_writes_its_figures(data: Path, tmp_path: Path) -> N
     assert json.loads((out / "report.json").read_text())["stages"] == first["stages"]
 
 
+def test_stated_confidence_is_a_score_and_a_probability(data: Path, tmp_path: Path) -> None:
+    """Recorded beside the answers: correlated with being right, and seen to be overconfident."""
+    chance = random.Random(3)
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    for one in rows:
+        one["stated_confidence"] = chance.choice([0.95, 0.99, 1.0])
+    data.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    done = run("evaluate", data, "--out", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    (stage,) = json.loads((tmp_path / "report" / "report.json").read_text())["stages"]
+    (score,) = [s for s in stage["scores"] if s["name"] == "stated_confidence"]
+    assert abs(score["correlation"]) < 0.2
+    (probability,) = [p for p in stage["probabilities"] if p["name"] == "stated_confidence"]
+    assert probability["gap"] > 0.2
+
+
+def test_nobody_is_asked_where_answers_are_replayed(data: Path) -> None:
+    """Neither how sure it is, nor a judge that was not named."""
+    for options, words in (
+        (["--stated-confidence"], "recorded answers are replayed"),
+        (["--grader", "llm"], "DEMUR_JUDGE__MODEL"),
+    ):
+        refused = run("evaluate", data, *options)
+        assert isinstance(refused.exception, SettingOrUsageError)
+        assert words in str(refused.exception)
+
+
 def test_fail_under_is_an_exit_status(data: Path, tmp_path: Path) -> None:
     """1, with the figure and its limit; a name that is not known is refused before anything is asked."""
     done = run("evaluate", data, "--fail-under", "auroc=0.999")
@@ -131,7 +158,8 @@ def test_the_bundled_models_are_evaluated_live(tmp_path: Path) -> None:
     capitals = {"France": "Paris", "Japan": "Tokyo", "Peru": "Lima"}
     rows = [{"id": c, "prompt": f"What is the capital of {c}?", "references": [t]} for c, t in capitals.items()]
     path.write_text("".join(json.dumps(one) + "\n" for one in rows))
-    done = demur("evaluate", str(path), "--grader", "nli", "--n", "5", "--save", str(tmp_path / "judged.jsonl"))
+    options = ["--grader", "nli", "--n", "5", "--stated-confidence", "--save", str(tmp_path / "judged.jsonl")]
+    done = demur("evaluate", str(path), *options)
     assert done.returncode == 0, done.stderr
     assert "token_probability" in done.stdout
     judged = [json.loads(line) for line in (tmp_path / "judged.jsonl").read_text().splitlines()]

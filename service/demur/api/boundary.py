@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demur.access.rate_limits import Standing, limit_headers, recorded_standings
-from demur.api.problems import CLIENT_CLOSED_REQUEST, problem
+from demur.api.problems import CLIENT_CLOSED_REQUEST, problem_of
 from demur.errors import BodyTooLarge, BodyTooSlow
 from demur.observability.logging import logger
 from demur.observability.metrics import METHODS, Metrics
@@ -33,7 +33,13 @@ SECURITY_HEADERS = {
 # For the origins that the settings name. No credentials: a key travels in a header that a page sets itself.
 CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST", "DELETE"],
-    "allow_headers": ["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+    "allow_headers": [
+        *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-Request-ID"),
+        *("X-Demur-Quality", "X-Demur-On-Abstain"),
+        # what OpenAI's client for browsers sends along
+        *(f"X-Stainless-{each}" for each in ("Arch", "Helper-Method", "Lang", "OS", "Package-Version")),
+        *(f"X-Stainless-{each}" for each in ("Retry-Count", "Runtime", "Runtime-Version", "Timeout")),
+    ],
     "expose_headers": ["*"],
 }
 _QUIET = {"/livez", "/readyz", "/startupz", "/health", "/metrics"}
@@ -74,10 +80,9 @@ class RequestContext:
         except ClientDisconnect:
             pass  # during its upload: there is nobody to answer
         except Exception as error:
-            logger.error("bug", exc_info=error)
+            response = problem_of(Request(scope), error)
             if status != CLIENT_CLOSED_REQUEST:
                 raise  # the response has begun: only the server can cut it off
-            response = problem(Request(scope), "internal", "an unexpected error, not the fault of your request")
             await response(scope, receive, send_with_headers)
         finally:
             self._record(scope, status, perf_counter() - started)

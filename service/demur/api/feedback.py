@@ -15,6 +15,7 @@ from demur.api.stored import After, FeedbackList, FeedbackResponse, Limit, Store
 from demur.api.tenant import ReachDep, TenantDep
 from demur.errors import DemurError, FieldError, StoreFull, StoreUnavailable, ValidationFailed
 from demur.observability.metrics import Metrics
+from demur.recalibration.retesting import Retesting
 from demur.storage.records import Feedback, FeedbackLabel, FeedbackSource
 
 EXAMPLES: dict[str, Example] = {
@@ -85,6 +86,9 @@ async def give_feedback(
         raise
     _count(metrics, None)
     request.app.state.reliability.hear(record, feedback)
+    if feedback.source == "audit":
+        retesting: Retesting = request.app.state.retesting
+        retesting.poke()
     return FeedbackResponse.from_domain(feedback)
 
 

@@ -24,8 +24,9 @@ _STATUS: dict[str, CacheStatus] = {"led": "miss", "alone": "miss", "shared": "sh
 class AnswerCache:
     """Implements the seam of that name in `engine.answering`.
 
-    `fingerprint` stands for the models and settings behind the answers. An answer is used again for `ttl_seconds` at
-    most, less where its question says so; 0 switches everything off, sharing included. Tenants never share.
+    `fingerprint` stands for the models, settings and calibrations behind the answers, as they are now. An answer is
+    used again for `ttl_seconds` at most, less where its question says so; 0 switches everything off, sharing included.
+    Tenants never share.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class AnswerCache:
         flights: SingleFlight[Relayed],
         metrics: Metrics,
         *,
-        fingerprint: str,
+        fingerprint: Callable[[], str],
         ttl_seconds: float,
     ) -> None:
         self._shelf = shelf
@@ -78,7 +79,7 @@ class AnswerCache:
     def _asked(self, question: Question) -> Asked:
         wanted = question.cache.ttl_seconds
         ttl = self._ttl_seconds if wanted is None else min(wanted, self._ttl_seconds)
-        digest = question_digest(question, self._fingerprint)
+        digest = question_digest(question, self._fingerprint())
         return Asked(question, digest, monotonic() + question.timeout_seconds, ttl)
 
     async def _bypassed(self, question: Question, fresh: Fresh) -> tuple[Answer, CacheUse]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
@@ -33,8 +33,8 @@ class Caches:
         self._tier = tier
         self._names = Names(settings.prefix)
 
-    def answers(self, fingerprint: str, *, max_waiting: int) -> AnswerCache:
-        """`fingerprint` stands for all that makes an answer, beside its question."""
+    def answers(self, fingerprint: Callable[[], str], *, max_waiting: int) -> AnswerCache:
+        """`fingerprint` stands for all that makes an answer, beside its question; asked for with each question."""
         shelf = Shelf(self._tier, self._names, self._metrics)
         return AnswerCache(
             shelf,

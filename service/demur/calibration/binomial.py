@@ -14,16 +14,21 @@ _BISECTIONS = 60
 
 def binomial_cdf(k: int, n: int, p: float) -> float:
     """P(at most k of n), each with probability p."""
+    return math.exp(log_binomial_cdf(k, n, p))
+
+
+def log_binomial_cdf(k: int, n: int, p: float) -> float:
+    """Its natural logarithm, which does not run out of digits; -inf where it cannot be."""
     if k < 0:
-        return 0.0
+        return -math.inf
     if k >= n or p <= 0:
-        return 1.0
-    if p >= 1:
         return 0.0
+    if p >= 1:
+        return -math.inf
     logs, i = _log_factorials(1 << n.bit_length()), np.arange(k + 1)
     terms = logs[n] - logs[i] - logs[n - i] + i * math.log(p) + (n - i) * math.log1p(-p)
     largest = float(terms.max())
-    return min(1.0, math.exp(largest) * float(np.exp(terms - largest).sum()))
+    return min(0.0, largest + math.log(float(np.exp(terms - largest).sum())))
 
 
 def upper_bound(k: int, n: int, delta: float) -> float:

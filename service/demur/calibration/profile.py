@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
@@ -28,7 +30,8 @@ class ProfileKey:
     """All that the signals depend on. Where any of it differs, the profile says nothing.
 
     `model_revision`, `nli_revision`: which weights, None where a server does not tell. `conversation`: digest of the
-    messages around the question. `nli_model`: None where answers are compared by normalised exact match; `normaliser`:
+    messages around the question. `first_look`: the number of samples at which an adaptive draw may stop, None where all
+    are always drawn. `nli_model`: None where answers are compared by normalised exact match; `normaliser`:
     version of that comparison.
     """
 
@@ -49,14 +52,33 @@ class ProfileKey:
     clustering_rule: str
     include_prompt: bool
     normaliser: int
+    first_look: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """The same for equal keys, and in practice for no others; 32 hex digits."""
+        said = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """Answering from this confidence on: the share of held-out questions answered, and the error rate among those."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    confidence: Share
+    coverage: Share
+    risk: Share
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """On `n` held-out answers: how good the map is; None where it cannot be measured.
 
-    `auroc` is of the calibrated probability, `brier_uncalibrated` of the agreement that it replaces. A faultless map
-    stays below `smooth_ece_perfect` in 95 of 100 sets of this size.
+    `auroc` is of the calibrated probability; `*_uncalibrated` are of the agreement that it replaces. A faultless map
+    stays below `smooth_ece_perfect` in 95 of 100 sets of this size. `ece`: ten bins, (low, high]. `curve` falls in
+    confidence; refusals are questions that are never answered.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
@@ -68,6 +90,10 @@ class Figures:
     brier_uncalibrated: Share | None
     smooth_ece: Share | None
     smooth_ece_perfect: Share | None
+    smooth_ece_uncalibrated: Share | None = None
+    ece: Share | None = None
+    ece_uncalibrated: Share | None = None
+    curve: tuple[CurvePoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +224,26 @@ class Profile:
 _PROFILE: TypeAdapter[Profile] = TypeAdapter(Profile)
 
 
+def as_document(profile: Profile) -> dict[str, Any]:
+    """The profile as JSON has it."""
+    document: dict[str, Any] = _PROFILE.dump_python(profile, mode="json")
+    return document
+
+
+def from_document(document: Mapping[str, Any]) -> Profile:
+    """The inverse of `as_document`. Raises ProfileUnreadable."""
+    try:
+        return _PROFILE.validate_json(json.dumps(document))  # JSON has no tuples, which a strict reader would miss
+    except ValidationError as error:
+        raise ProfileUnreadable(
+            f"the calibration {document.get('id')!r} is not of this version of Demur: {_wrong(error)}"
+        ) from error
+
+
+def _wrong(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
+
+
 def read_profile(path: Path) -> Profile:
     """Raises ProfileUnreadable, which says what is wrong with which field."""
     try:
@@ -207,8 +253,7 @@ def read_profile(path: Path) -> Profile:
     except OSError as error:
         raise ProfileUnreadable(f"cannot read the calibration profile {path}: {error.strerror}") from error
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
-        raise ProfileUnreadable(f"{path} is not a calibration profile of this version: {wrong}") from error
+        raise ProfileUnreadable(f"{path} is not a calibration profile of this version: {_wrong(error)}") from error
 
 
 def write_profile(profile: Profile, path: Path) -> None:

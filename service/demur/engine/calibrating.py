@@ -11,7 +11,7 @@ from demur.calibration.profile import Profile, ProfileKey, Stage
 from demur.engine.prompting import PromptTemplate
 from demur.normalisation import VERSION as NORMALISER_VERSION
 from demur.settings import ClusteringSettings
-from demur.types import CalibrationInfo, Degradation, Guarantee, Message, Policy, Question, SignalName
+from demur.types import CalibrationInfo, Degradation, Guarantee, Message, Policy, Question, Scope, SignalName
 
 # Each of these changes a signal, so that it is no longer the one that the labels were about. Missing logprobs matter
 # only to a map that reads them, and it finds out by itself.
@@ -60,7 +60,7 @@ class Reading:
 
 
 class Calibration:
-    """The profiles of this service. Without any, every answer is uncalibrated."""
+    """The profiles of this service. Without any, every answer is uncalibrated. `use` puts others into force."""
 
     def __init__(
         self,
@@ -69,16 +69,34 @@ class Calibration:
         template: PromptTemplate,
         revisions: Revisions,
     ) -> None:
-        self._profiles = profiles
         self._clustering = clustering
         self._template = template
         self._revisions = revisions
+        self.use(profiles)
+
+    def use(
+        self, profiles: Mapping[ProfileKey, Profile], suspended: Collection[tuple[str, Scope]] | None = frozenset()
+    ) -> None:
+        """From now on, these; `suspended` names certificates by profile id and scope. None: which ones is not known,
+        and nothing is promised."""
+        said = [*sorted(map(repr, profiles.values())), repr(suspended if suspended is None else sorted(suspended))]
+        self._profiles = dict(profiles)
+        self._suspended = suspended
+        self._fingerprint = hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+    @property
+    def profiles(self) -> Mapping[ProfileKey, Profile]:
+        """Those in force."""
+        return self._profiles
 
     @property
     def fingerprint(self) -> str:
         """Changes with whatever the profiles say."""
-        said = sorted(map(repr, self._profiles.values()))
-        return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+        return self._fingerprint
+
+    def is_suspended(self, profile: Profile, scope: Scope) -> bool:
+        """Whether that certificate is not to be relied on (any more), for all that is known."""
+        return self._suspended is None or (profile.id, scope) in self._suspended
 
     def key(self, question: Question, served: Served) -> ProfileKey:
         """All that the signals of such an answer depend on."""
@@ -99,6 +117,7 @@ class Calibration:
             clustering_rule=self._clustering.rule,
             include_prompt=self._clustering.include_prompt,
             normaliser=NORMALISER_VERSION,
+            first_look=sampling.min_n if sampling.mode == "adaptive" else None,
         )
 
     def read(
@@ -113,7 +132,8 @@ class Calibration:
     ) -> Reading:
         """What the profile of this question's key says; agreement and the caller's policy where there is none.
 
-        A non-answer is not correct, and its confidence is 0. A guarantee comes with the profile's own thresholds only.
+        A non-answer is not correct, and its confidence is 0. A guarantee comes with the profile's own thresholds only;
+        a suspended one is not given, and its thresholds stay. No profile was fitted to answers made elsewhere.
         """
         profile = self._profile(question, served, degraded) if self._profiles else None
         stage = self._stage(profile, question) if profile else None
@@ -124,11 +144,12 @@ class Calibration:
         if question.policy.name != "default":
             return Reading(confidence, question.policy, profile.info(stage))
         certificate = profile.certificate(question.retrieval, has_context=bool(question.context))
-        guarantee = profile.guarantee(certificate) if certificate else None
+        is_promised = certificate is not None and not self.is_suspended(profile, certificate.scope)
+        guarantee = profile.guarantee(certificate) if certificate and is_promised else None
         return Reading(confidence, profile.policy(certificate), profile.info(stage), guarantee)
 
     def _profile(self, question: Question, served: Served, degraded: Collection[Degradation]) -> Profile | None:
-        if is_void(degraded, served.nli_model):
+        if is_void(degraded, served.nli_model) or question.rated is not None or question.sampling.passed_on:
             return None
         return self._profiles.get(self.key(question, served))
 

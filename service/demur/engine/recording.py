@@ -46,8 +46,9 @@ def _record_work(answer: Answer, metrics: Metrics) -> None:
         "ok": len(answer.samples) - n_truncated,
         "truncated": n_truncated,
         "cancelled" if Degradation.DEADLINE in answer.degraded else "error": (
-            answer.question.sampling.n - len(answer.samples)
+            answer.question.sampling.n - len(answer.samples) - work.n_samples_saved
         ),
+        "saved": work.n_samples_saved,
     }
     for outcome, n in outcomes.items():
         metrics.samples.labels(model, outcome).inc(n)

@@ -170,7 +170,7 @@ class PairTally:
         self._known: dict[Pair, Verdict] = {}
         self._under_way: set[Pair] = set()
         self._answered: set[Pair] = set()
-        self._used: set[Pair] = set()
+        self._used: dict[Pair, Verdict] = {}
         self.n_model = 0
         self.n_cached = 0
         self.n_identical = 0
@@ -182,7 +182,12 @@ class PairTally:
 
     @property
     def n_speculative(self) -> int:
-        return len(self._answered - self._used)
+        return len(self._answered - self._used.keys())
+
+    @property
+    def used(self) -> Mapping[Pair, Verdict]:
+        """What was asked by `label`, and answered."""
+        return self._used
 
     @property
     def known(self) -> Mapping[Pair, Verdict]:
@@ -227,7 +232,7 @@ class PairTally:
             self.n_model += 1
         else:
             self.n_cached += 1
-        self._used.add(pair)
+        self._used[pair] = verdict
 
 
 def _keys(pairs: Sequence[Pair], tenant: str) -> list[_Key]:

@@ -33,7 +33,7 @@ RISKS = (0.05, 0.1, 0.2)
 DELTA = 0.1
 N_BINS = 10
 _N_DRAWS = 500
-_PROBABILITIES: tuple[ScoreName, ...] = ("agreement", "majority_share", "token_probability")
+_PROBABILITIES: tuple[ScoreName, ...] = ("agreement", "majority_share", "token_probability", "stated_confidence")
 
 FloatArray = NDArray[np.float64]
 

@@ -41,6 +41,7 @@ class DatasetRow(_Row):
     `answer` and `samples` are what a model said to it, the T=0 answer and at least two others: they are replayed in
     place of asking. `context_answer` and `context_samples` are what it said with the passages of `context`. Without a
     T=0 answer the representative of the samples is judged, and a profile fitted on such rows is for such models alone.
+    `stated_confidence` is what the model said when it was asked how sure it is of its answer from memory.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=256)]
@@ -53,6 +54,7 @@ class DatasetRow(_Row):
     context_answer: str | None = None
     context_samples: list[str] | None = Field(None, min_length=2, max_length=256)
     label: bool | None = None
+    stated_confidence: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _whole(self) -> DatasetRow:

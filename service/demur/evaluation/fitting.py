@@ -14,7 +14,7 @@ import numpy as np
 from demur import __version__
 from demur.calibration.base import Method
 from demur.calibration.outcomes import IntArray, Outcomes, TwoStageOutcomes, split_by_group
-from demur.calibration.profile import Certificate, Figures, Profile, ProfileKey, Provenance, Stage
+from demur.calibration.profile import Certificate, CurvePoint, Figures, Profile, ProfileKey, Provenance, Stage
 from demur.calibration.risk_control import (
     TUNING_SHARE,
     Certified,
@@ -23,13 +23,20 @@ from demur.calibration.risk_control import (
     certify_two_stage,
 )
 from demur.calibration.selection import MIN_LABELS, AnyCalibrator, select
+from demur.calibration.trials import ranked
 from demur.errors import NotCalibratable
-from demur.evaluation.calibration_error import brier_score, perfect_model_error, smooth_calibration_error
+from demur.evaluation.calibration_error import (
+    brier_score,
+    expected_calibration_error,
+    perfect_model_error,
+    smooth_calibration_error,
+)
 from demur.evaluation.discrimination import auroc
 from demur.evaluation.judged import JudgedAnswer, correctness, labelled
 from demur.types import Scope
 
 _MIN_FOR_FIGURES = 30
+_N_CURVE = 50
 _ROOM = 1.2  # refusals are spread by chance over both parts, and count for nothing in the first
 
 
@@ -193,7 +200,7 @@ def _figures(stage: Sequence[JudgedAnswer], outcomes: Outcomes, held_out: IntArr
     if len(rows) < _MIN_FOR_FIGURES:
         return Figures(len(rows), None, None, None, None, None, None)
     p, y = outcomes.confidence[rows], outcomes.is_correct[rows]
-    agreement = [stage[i].scores["agreement"] for i in rows]
+    agreement = np.array([stage[i].scores["agreement"] for i in rows])
     return Figures(
         n=len(rows),
         accuracy=float(y.mean()),
@@ -202,4 +209,35 @@ def _figures(stage: Sequence[JudgedAnswer], outcomes: Outcomes, held_out: IntArr
         brier_uncalibrated=brier_score(agreement, y),
         smooth_ece=smooth_calibration_error(p, y),
         smooth_ece_perfect=perfect_model_error(p),
+        smooth_ece_uncalibrated=smooth_calibration_error(agreement, y),
+        ece=expected_calibration_error(p, y),
+        ece_uncalibrated=expected_calibration_error(agreement, y),
+        curve=_curve(outcomes.rows(held_out)),
     )
+
+
+def _curve(outcomes: Outcomes) -> tuple[CurvePoint, ...]:
+    """At the levels of confidence that occur, thinned evenly over them where they are many."""
+    order = ranked(outcomes)
+    kept = np.unique(np.linspace(0, len(order.levels) - 1, min(_N_CURVE, len(order.levels))).round().astype(int))
+    return tuple(
+        CurvePoint(
+            confidence=float(order.levels[i]),
+            coverage=float(order.n_accepted[i] / outcomes.n),
+            risk=float(order.errors[i] / order.n_accepted[i]),
+        )
+        for i in kept
+    )
+
+
+def refusal(fitted: Fitted, target: Target) -> str:
+    """Why there is no promise, and what it would take."""
+    wanted = f"an error rate of at most {target.max_risk:g} with confidence {1 - target.delta:g}"
+    reasons = [f"{scope.replace('_', ' ')}: {needs(one)}" for scope, one in fitted.refused.items()]
+    return f"{wanted} cannot be promised on these labels ({'; '.join(reasons)})"
+
+
+def needs(one: Infeasible) -> str:
+    if one.n_labels_needed is None:
+        return f"no threshold comes out below {one.alpha:g} on {one.n_labels} labels, and more may not help"
+    return f"about {one.n_labels_needed} labels are needed, and there are {one.n_labels}"

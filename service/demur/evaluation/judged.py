@@ -27,6 +27,7 @@ ScoreName = Literal[
     "least_token_probability",
     "majority_share",
     "answer_length",
+    "stated_confidence",
 ]
 
 
@@ -44,7 +45,8 @@ class JudgedAnswer:
     """One answer to the question `id`, as `grader` judged it. `is_voided`: too degraded for any profile to speak.
 
     `signals` are what maps read. `scores` grow with how sure the answer seems: entropies and the length in
-    words carry a minus sign; `majority_share` is the share of the most frequent normalised text, no model asked.
+    words carry a minus sign; `majority_share` is the share of the most frequent normalised text, no model asked;
+    `stated_confidence` is what the model says when it is asked.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}

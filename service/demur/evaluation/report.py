@@ -87,8 +87,8 @@ def _overview(a: Assessment) -> Grid:
         ("questions", str(a.n_questions)),
         ("tested on", str(a.n_tested)),
         ("degraded, left out", str(a.n_voided)),
-        ("accuracy of answers", _number(a.accuracy)),
-        ("refused", _number(a.refusal_rate)),
+        ("accuracy of answers", shown(a.accuracy)),
+        ("refused", shown(a.refusal_rate)),
         ("map kept", a.map_kept or f"none: {a.why_uncalibrated}"),
         ("tokens drawn per question", f"{a.cost.n_completion_tokens:.1f}"),
         ("NLI pairs per question", f"{a.cost.n_pairs:.1f}"),
@@ -104,7 +104,7 @@ def _scores(a: Assessment) -> Grid:
             s.name,
             str(s.n),
             _with_interval(s.auroc),
-            *(_number(value) for value in (s.aurc, s.e_aurc, s.aurac, s.aurac_reference, s.correlation)),
+            *(shown(value) for value in (s.aurc, s.e_aurc, s.aurac, s.aurac_reference, s.correlation)),
         )
         for s in a.scores
     )
@@ -121,7 +121,7 @@ def _probabilities(a: Assessment) -> Grid:
         (
             p.name,
             _with_interval(p.brier),
-            *(_number(v) for v in (p.negative_log_likelihood, p.smooth_ece, p.perfect, p.ece, p.gap)),
+            *(shown(v) for v in (p.negative_log_likelihood, p.smooth_ece, p.perfect, p.ece, p.gap)),
         )
         for p in a.probabilities
     )
@@ -133,7 +133,7 @@ def _probabilities(a: Assessment) -> Grid:
 
 
 def _risks(a: Assessment) -> Grid:
-    rows = tuple((f"{r.risk:.2f}", _number(r.coverage), _needed(r.coverage, r.n_labels_needed)) for r in a.certified)
+    rows = tuple((f"{r.risk:.2f}", shown(r.coverage), _needed(r.coverage, r.n_labels_needed)) for r in a.certified)
     remark = f"With confidence {1 - DELTA:.2f}, by exact binomial tests on the questions tested on."
     return Grid("What can be answered", ("error rate at most", "share answered", "labels needed, about"), rows, remark)
 
@@ -144,7 +144,8 @@ def _needed(coverage: float | None, n: int | None) -> str:
     return "out of reach here" if n is None else str(n)
 
 
-def _number(value: float | None) -> str:
+def shown(value: float | None) -> str:
+    """Three digits; a dash for what could not be measured."""
     return "-" if value is None else f"{value:.3f}"
 
 

@@ -117,11 +117,16 @@ class Metrics:
         )
         self.samples = self._counter(
             "demur_samples_total",
-            "Samples by what became of them; `saved` ones were not drawn, because an answer was remembered or shared.",
+            "Samples by what became of them; `saved`: not drawn, as enough had landed, or an answer was remembered.",
             model=_MODEL,
             outcome=("ok", "truncated", "error", "cancelled", "saved"),
         )
         self.tokens = self._counter("demur_tokens_total", "Tokens.", model=_MODEL, kind=("prompt", "completion"))
+        self.unscored = self._counter(
+            "demur_unscored_total",
+            "Chat completions that were handed on to the model's server unscored.",
+            reason="what kept them from being scored, such as tools or images; one of a fixed list",
+        )
         self.degraded = self._counter(
             "demur_degraded_total", "Answers with a missing or weakened signal.", reason=tuple(Degradation)
         )

@@ -15,3 +15,4 @@ class Asking:
     max_tokens: int
     seed: int
     both_stages: bool
+    asks_confidence: bool = False

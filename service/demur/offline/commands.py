@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -22,9 +23,9 @@ from demur.calibration.risk_control import Certified, Infeasible
 from demur.errors import DatasetUnreadable, NotCalibratable
 from demur.evaluation.assessment import Assessment, assess
 from demur.evaluation.dataset import Dataset, read_dataset
-from demur.evaluation.fitting import Fitted, Target, fit_profile
+from demur.evaluation.fitting import Fitted, Target, fit_profile, needs, refusal
 from demur.evaluation.judged import JudgedAnswer, Stage, read_judged, write_judged
-from demur.evaluation.report import Grid, Origin, as_html, as_json, as_markdown, grids
+from demur.evaluation.report import Grid, Origin, as_html, as_json, as_markdown, grids, shown
 from demur.offline.asking import Asking
 from demur.usage import fail, read_settings
 
@@ -38,7 +39,12 @@ GRADES: dict[str, Callable[[Assessment], float | None]] = {
 }
 
 Data = Annotated[Path, typer.Argument(help="Questions with references, one JSON object a line.", metavar="DATA.jsonl")]
-Grading = Annotated[Literal["exact", "nli"], typer.Option(help="exact: normalised match; nli: or entails a reference.")]
+Grading = Annotated[
+    Literal["exact", "nli", "llm"],
+    typer.Option(
+        help="exact: normalised match; nli: or entails a reference; llm: or DEMUR_JUDGE__MODEL finds it does."
+    ),
+]
 Judged = Annotated[bool, typer.Option("--judged", help="DATA was written by `demur evaluate --save`: ask nothing.")]
 Model = Annotated[str | None, typer.Option(help="Name of the model that recorded samples came from.")]
 N = Annotated[int, typer.Option(min=2, max=256, help="Samples to draw; recorded ones are all replayed.")]
@@ -64,6 +70,9 @@ def evaluate(
         list[str] | None, typer.Option(help="NAME=VALUE with auroc, aurac or accuracy: exit status 1 if one is lower.")
     ] = None,
     both_stages: Annotated[bool, typer.Option(help="Ask each question from memory, and with its `context`.")] = False,
+    stated_confidence: Annotated[
+        bool, typer.Option("--stated-confidence", help="Ask the model as well how sure it is: a call more each.")
+    ] = False,
     judged: Judged = False,
     model: Model = None,
     n: N = 10,
@@ -73,7 +82,7 @@ def evaluate(
 ) -> None:
     """Measure how well scores tell right answers from wrong ones, on questions with known answers."""
     limits = [_limit(text) for text in fail_under or ()]
-    asking = Asking(model, n, temperature, max_tokens, seed, both_stages)
+    asking = Asking(model, n, temperature, max_tokens, seed, both_stages, stated_confidence)
     material = _material(data, grader, judged, asking)
     if save:
         write_judged(material.answers, save)
@@ -127,9 +136,72 @@ def calibrate(
     )
     fitted = fit_profile(material.answers, target)
     if certificate and not fitted.profile.certificates:
-        raise NotCalibratable(_why_refused(fitted, target))
+        raise NotCalibratable(
+            f"{refusal(fitted, target)}; give more labels, allow more risk, or calibrate without a promise "
+            "(--no-certificate)"
+        )
     write_profile(fitted.profile, out)
     _show(fitted, target, out)
+
+
+def semantic_calibration(
+    data: Data,
+    style: Annotated[
+        list[Literal["as_asked", "concise", "sentence", "reasoned"]] | None,
+        typer.Option(help="How to prompt; may be repeated (default: all four)."),
+    ] = None,
+    grader: Grading = "exact",
+    n: Annotated[
+        int, typer.Option(min=20, max=256, help="Samples; fewer than 50 make any model look overconfident.")
+    ] = 50,
+    out: Annotated[Path | None, typer.Option(help="File for the figures, as JSON.")] = None,
+    max_tokens: MaxTokens = 256,
+    seed: Seed = 0,
+) -> None:
+    """Measure whether raw agreement is a probability, before any fit, for each way of prompting."""
+    from demur.offline.semantic_calibration import STYLES, WARNING, measure_styles  # loads the models' stack
+
+    styles, dataset, settings = style or list(STYLES), read_dataset(data), read_settings()
+    with _progress() as progress:
+        task = progress.add_task("asking", total=None)
+
+        def on_done(n_all: int) -> None:
+            progress.update(task, advance=1, total=n_all)
+
+        measure = partial(measure_styles, n=n, max_tokens=max_tokens, seed=seed, on_done=on_done)
+        model, found = anyio.run(measure, dataset, settings, grader, styles)
+    columns = (
+        "prompt",
+        "answers",
+        "refused",
+        "failed",
+        "accuracy",
+        "modal share",
+        "gap",
+        "smECE",
+        "of a perfect model",
+        "",
+    )
+    rows = tuple(
+        (
+            f.style,
+            *map(str, (f.n, f.n_refused, f.n_failed)),
+            *map(shown, (f.accuracy, f.confidence, f.gap, f.smooth_ece, f.perfect)),
+            f.verdict,
+        )
+        for f in found
+    )
+    _print(Grid(f"Semantic calibration of {model}, {n} samples", columns, rows, WARNING))
+    if out:
+        body = {"model": model, "n_samples": n, "data_sha256": dataset.sha256, "styles": [asdict(f) for f in found]}
+        _write(out, json.dumps(body, indent=2, allow_nan=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DatasetUnreadable(f"cannot write {path}: {error.strerror}") from error
 
 
 def _material(data: Path, grader: str, judged: bool, asking: Asking) -> Material:
@@ -213,21 +285,6 @@ def _write_report(folder: Path, origin: Origin, assessments: Sequence[Assessment
     console.print(f"report.html, report.md and report.json are in {folder}")
 
 
-def _why_refused(fitted: Fitted, target: Target) -> str:
-    wanted = f"an error rate of at most {target.max_risk:g} with confidence {1 - target.delta:g}"
-    reasons = [f"{scope.replace('_', ' ')}: {_needs(one)}" for scope, one in fitted.refused.items()]
-    return (
-        f"{wanted} cannot be promised on these labels ({'; '.join(reasons)}); give more labels, allow more risk, or "
-        "calibrate without a promise (--no-certificate)"
-    )
-
-
-def _needs(one: Infeasible) -> str:
-    if one.n_labels_needed is None:
-        return f"no threshold comes out below {one.alpha:g} on {one.n_labels} labels, and more may not help"
-    return f"about {one.n_labels_needed} labels are needed, and there are {one.n_labels}"
-
-
 def _show(fitted: Fitted, target: Target, out: Path) -> None:
     profile = fitted.profile
     table = Table(title=f"{profile.id} ({profile.provenance.population})", title_justify="left", show_header=False)
@@ -240,7 +297,7 @@ def _show(fitted: Fitted, target: Target, out: Path) -> None:
         table.add_row(f"{certificate.scope.replace('_', ' ')}: promise", _promise(certificate))
         table.add_row(f"{certificate.scope.replace('_', ' ')}: will do", _effect(certificate))
     for scope, refused in fitted.refused.items():
-        table.add_row(f"{scope.replace('_', ' ')}: no promise", _needs(refused))
+        table.add_row(f"{scope.replace('_', ' ')}: no promise", needs(refused))
     if fitted.tighter:
         table.add_row(f"an error rate of {target.max_risk / 2:g}", _tighter(fitted.tighter))
     console.print(table)
@@ -270,4 +327,4 @@ def _effect(one: Certificate) -> str:
 
 
 def _tighter(one: Certified | Infeasible) -> str:
-    return f"can be promised as well, for {one.trial.coverage:.0%}" if isinstance(one, Certified) else _needs(one)
+    return f"can be promised as well, for {one.trial.coverage:.0%}" if isinstance(one, Certified) else needs(one)

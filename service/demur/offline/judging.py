@@ -16,6 +16,8 @@ from demur.errors import DatasetUnreadable, DemurError
 from demur.evaluation.dataset import Dataset, DatasetRow
 from demur.evaluation.graders import Grader, matches_exactly
 from demur.evaluation.judged import Cost, JudgedAnswer, ScoreName, Stage
+from demur.offline.stated import ask_confidence
+from demur.samplers.base import Sampler
 from demur.samplers.scripted import ScriptedAnswer, ScriptedSampler
 from demur.types import Answer, Question, Retrieval, Sampling
 
@@ -84,8 +86,9 @@ async def judge(
     questions: Sequence[Question],
     grader: Grader,
     on_done: Callable[[], None],
+    stating: Sampler | None = None,
 ) -> Judging:
-    """All of them, a few at a time; the answers come in the order of the dataset.
+    """All of them, a few at a time; the answers come in the order of the dataset. `stating` is asked how sure it is.
 
     A question that fails is named and left out: one bad answer of a server does not cost the run.
     """
@@ -97,7 +100,8 @@ async def judge(
         for place in places:  # shared: each worker takes the next one
             (row, stage), question = asked[place], questions[place]
             try:
-                found[place] = await _judge_one(engine, row, stage, question, grader)
+                one = await _judge_one(engine, row, stage, question, grader)
+                found[place] = await _with_stated(stating, one, question) if stating else one
             except DemurError as error:
                 judging.failures.append((row.id, str(error)))
             on_done()
@@ -122,7 +126,7 @@ async def _judge_one(engine: Engine, row: DatasetRow, stage: Stage, question: Qu
         is_refusal=gives_no_answer(answer.chosen),
         is_voided=is_void(answer.degraded, answer.nli_model),
         signals=answer.signals,
-        scores=_scores(answer),
+        scores=_scores(answer, row.stated_confidence if stage == "closed_book" else None),
         cost=Cost(answer.work.n_completion_tokens, answer.work.n_pairs, 0.0 if row.samples else seconds),
         key=engine.profile_key(answer),
         prompt_template=engine.template_digest if question.context else None,
@@ -139,7 +143,17 @@ async def _is_correct(row: DatasetRow, stage: Stage, question: Question, answer:
     return await grader.is_correct(question.text, answer.text, row.references)
 
 
-def _scores(answer: Answer) -> dict[ScoreName, float]:
+async def _with_stated(sampler: Sampler, judged: JudgedAnswer, question: Question) -> JudgedAnswer:
+    """A refusal states nothing."""
+    if judged.is_refusal:
+        return judged
+    stated, n_tokens = await ask_confidence(sampler, question.text, judged.answer)
+    scores = judged.scores if stated is None else {**judged.scores, "stated_confidence": stated}
+    cost = replace(judged.cost, n_completion_tokens=judged.cost.n_completion_tokens + n_tokens)
+    return replace(judged, scores=scores, cost=cost)
+
+
+def _scores(answer: Answer, stated: float | None) -> dict[ScoreName, float]:
     uncertainty, tokens = answer.uncertainty, answer.token_confidence
     shares = exact_match([sample.text for sample in answer.samples]).frequencies
     found: dict[ScoreName, float | None] = {
@@ -151,6 +165,7 @@ def _scores(answer: Answer) -> dict[ScoreName, float]:
         "least_token_probability": tokens.min if tokens else None,
         "majority_share": max(shares),
         "answer_length": -float(len(answer.text.split())),
+        "stated_confidence": stated,
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
-from demur.storage.records import AnswerRecord, Calibration, Feedback, LabelledAnswer
+from demur.storage.records import AnswerRecord, Calibration, Feedback, LabelledAnswer, Suspension
 
 T = TypeVar("T")
 
@@ -112,6 +112,15 @@ class Store(Protocol):
 
     async def active_calibration(self, profile_key: str) -> Calibration | None:
         """The one that was activated last, or None."""
+
+    async def active_calibrations(self) -> tuple[Calibration, ...]:
+        """The active one of every profile key that has any, in no order: a handful."""
+
+    async def add_suspension(self, suspension: Suspension) -> None:
+        """Keep it; an earlier one of the same calibration and scope stays."""
+
+    async def list_suspensions(self) -> tuple[Suspension, ...]:
+        """All of them, in no order: at most two for each calibration."""
 
     async def begin(
         self, scope: str, key: str, fingerprint: str, *, hold_seconds: float

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter
 
 from demur.errors import StoreUnavailable
-from demur.storage.records import AnswerRecord, Calibration, Feedback
+from demur.storage.records import AnswerRecord, Calibration, Feedback, Suspension
 
 SCHEMA = 1
 
@@ -39,3 +39,4 @@ class Codec(Generic[T]):
 ANSWERS = Codec(AnswerRecord)
 FEEDBACK = Codec(Feedback)
 CALIBRATIONS = Codec(Calibration)
+SUSPENSIONS = Codec(Suspension)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
+from demur.calibration.profile import ProfileKey
 from demur.errors import DemurError, StoreFull, StoreUnavailable
 from demur.observability.logging import logger
 from demur.observability.metrics import Metrics
@@ -32,9 +33,9 @@ class StoreJournal:
         """Toss for one request, before anything is known about its answer."""
         return self._random.random() < self._audit_rate
 
-    async def record(self, answer: Answer, *, is_audit: bool) -> bool:
+    async def record(self, answer: Answer, key: ProfileKey, *, is_audit: bool) -> bool:
         """Whether the record is durable. Waits for the store as long as it allows, and not at all while it is away."""
-        record = AnswerRecord.of(answer, self._profile, is_audit=is_audit, keep_text=self._keep_text)
+        record = AnswerRecord.of(answer, self._profile, key, is_audit=is_audit, keep_text=self._keep_text)
         try:
             await self._store.add_answer(record)
         except (StoreUnavailable, StoreFull) as error:

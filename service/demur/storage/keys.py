@@ -36,6 +36,16 @@ class Keys:
         """Holds the id of the active one."""
         return f"{self.prefix}:cal:active:{{{digest(profile_key)}}}"
 
+    @property
+    def active_keys(self) -> str:
+        """A set of the profile keys that have an active calibration."""
+        return f"{self.prefix}:cal:active"
+
+    @property
+    def suspensions(self) -> str:
+        """A hash by (scope, calibration)."""
+        return f"{self.prefix}:cal:suspended"
+
     def listed(self, what: str) -> str:
         """A sorted set of equal scores: its members are sorted as text and begin with the time."""
         return f"{self.prefix}:list:{{{what}}}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from demur.calibration.profile import ProfileKey
 from demur.types import (
     Action,
     Answer,
@@ -19,6 +20,8 @@ from demur.types import (
     Retrieval,
     Sample,
     Sampling,
+    Scope,
+    SignalName,
     TokenConfidence,
     Uncertainty,
 )
@@ -52,6 +55,8 @@ class AnswerRecord:
 
     `profile` names what the numbers depend on beside the sampling: models, revisions, clustering, versions.
     `sample_logprobs` are those of whole samples, in nats. `user` is a hash. `is_audit`: drawn at random for labelling.
+    `signals` is what a calibration reads, and `key` all that they depend on, kept where texts are; `calibration_id`
+    names the one that spoke, `certificate` the promise that was given.
     """
 
     id: str
@@ -83,9 +88,15 @@ class AnswerRecord:
     user: str | None = None
     is_audit: bool = False
     text: KeptText | None = None
+    signals: Mapping[SignalName, float] = field(default_factory=dict)
+    key: ProfileKey | None = None
+    calibration_id: str | None = None
+    certificate: Scope | None = None
 
     @classmethod
-    def of(cls, answer: Answer, profile: Mapping[str, str], *, is_audit: bool, keep_text: bool) -> AnswerRecord:
+    def of(
+        cls, answer: Answer, profile: Mapping[str, str], key: ProfileKey, *, is_audit: bool, keep_text: bool
+    ) -> AnswerRecord:
         """What is kept of `answer`; an audit keeps its text whatever `keep_text` says."""
         question, has_text = answer.question, keep_text or is_audit
         return cls(
@@ -118,6 +129,10 @@ class AnswerRecord:
             user=question.user,
             is_audit=is_audit,
             text=_text(answer) if has_text else None,
+            signals=answer.signals,
+            key=key if has_text else None,  # stop strings are words
+            calibration_id=answer.calibration.id if answer.calibration else None,
+            certificate=answer.guarantee.scope if answer.guarantee else None,
         )
 
 
@@ -175,3 +190,20 @@ class Calibration:
     profile_key: str
     created: int
     document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """A certificate that audits contradict: of `n_answered` audited answers given under it, `errors` were wrong.
+
+    `evidence` is the natural logarithm of the e-value against an error rate of at most `alpha`, and reached `needed`.
+    """
+
+    calibration_id: str
+    scope: Scope
+    created: int
+    alpha: float
+    n_answered: int
+    errors: int
+    evidence: float
+    needed: float

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from demur.errors import DemurError, IdempotencyMismatch, NotFound
 from demur.storage.base import Health, InProgress, Page, Replay, Started, place
-from demur.storage.codec import ANSWERS, CALIBRATIONS, FEEDBACK
+from demur.storage.codec import ANSWERS, CALIBRATIONS, FEEDBACK, SUSPENSIONS
 from demur.storage.keys import Keys
-from demur.storage.records import AnswerRecord, Calibration, Feedback, LabelledAnswer
+from demur.storage.records import AnswerRecord, Calibration, Feedback, LabelledAnswer, Suspension
 from demur.storage.redis_calls import Command, RedisCalls
 from demur.storage.redis_connection import open_redis
 from demur.storage.scripts import ABANDON, ADD_FEEDBACK, BEGIN, FINISH
@@ -133,12 +133,28 @@ class RedisStore:
     async def activate_calibration(self, calibration_id: str) -> Calibration:
         calibration = await self.get_calibration(calibration_id)
         pointer = self._keys.active_calibration(calibration.profile_key)
-        await self._redis.together([("SET", pointer, calibration_id)])
+        listed: Command = ("SADD", self._keys.active_keys, calibration.profile_key)
+        await self._redis.together([listed, ("SET", pointer, calibration_id)])
         return calibration
 
     async def active_calibration(self, profile_key: str) -> Calibration | None:
         active = await self._redis.one("GET", self._keys.active_calibration(profile_key))
         return None if active is None else await self.get_calibration(active.decode())
+
+    async def active_calibrations(self) -> tuple[Calibration, ...]:
+        listed = [member.decode() for member in await self._redis.one("SMEMBERS", self._keys.active_keys)]
+        active = await self._redis.each([("GET", self._keys.active_calibration(each)) for each in listed])
+        ids = [each.decode() for each in active if each is not None]
+        found = await self._redis.each([("GET", self._keys.calibration(each)) for each in ids])
+        return tuple(CALIBRATIONS.decode(text) for text in found if text is not None)
+
+    async def add_suspension(self, suspension: Suspension) -> None:
+        field = f"{suspension.scope}:{suspension.calibration_id}"
+        kept: Command = ("HSETNX", self._keys.suspensions, field, SUSPENSIONS.encode(suspension))
+        await self._redis.together([kept])
+
+    async def list_suspensions(self) -> tuple[Suspension, ...]:
+        return tuple(map(SUSPENSIONS.decode, await self._redis.one("HVALS", self._keys.suspensions)))
 
     async def begin(
         self, scope: str, key: str, fingerprint: str, *, hold_seconds: float

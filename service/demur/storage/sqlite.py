@@ -13,9 +13,9 @@ from anyio import to_thread
 
 from demur.errors import DemurError, IdempotencyMismatch, NotFound
 from demur.storage.base import Health, InProgress, Page, Replay, Started, place
-from demur.storage.codec import ANSWERS, CALIBRATIONS, FEEDBACK
+from demur.storage.codec import ANSWERS, CALIBRATIONS, FEEDBACK, SUSPENSIONS
 from demur.storage.group_commit import Turns
-from demur.storage.records import AnswerRecord, Calibration, Feedback, LabelledAnswer
+from demur.storage.records import AnswerRecord, Calibration, Feedback, LabelledAnswer, Suspension
 from demur.storage.sqlite_file import SqliteFile
 
 T = TypeVar("T")
@@ -111,6 +111,19 @@ class SqliteStore:
         query += "WHERE active_calibrations.profile_key = ?"
         found = await self._turns.read(lambda db: db.execute(query, (profile_key,)).fetchone())
         return CALIBRATIONS.decode(found[0]) if found else None
+
+    async def active_calibrations(self) -> tuple[Calibration, ...]:
+        query = "SELECT record FROM calibrations JOIN active_calibrations ON id = calibration_id"
+        found = await self._turns.read(lambda db: db.execute(query).fetchall())
+        return tuple(CALIBRATIONS.decode(text) for (text,) in found)
+
+    async def add_suspension(self, suspension: Suspension) -> None:
+        row = (suspension.calibration_id, suspension.scope, SUSPENSIONS.encode(suspension))
+        await self._change("INSERT INTO suspensions VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
+
+    async def list_suspensions(self) -> tuple[Suspension, ...]:
+        found = await self._turns.read(lambda db: db.execute("SELECT record FROM suspensions").fetchall())
+        return tuple(SUSPENSIONS.decode(text) for (text,) in found)
 
     async def begin(
         self, scope: str, key: str, fingerprint: str, *, hold_seconds: float

@@ -48,6 +48,11 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX idempotency_by_expiry ON idempotency (expires);
     """,
+    """
+    CREATE TABLE suspensions (
+        calibration_id TEXT NOT NULL, scope TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (calibration_id, scope)
+    );
+    """,
 )
 
 

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from demur.observability.metrics import Metrics
 from demur.storage.journal import StoreJournal
 from demur.storage.sqlite import SqliteStore
+from tests.unit.calibration.profiles import KEY
 from tests.unit.storage.test_records import _answer
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +36,7 @@ def _count(metrics: Metrics, outcome: str) -> float:
 async def test_a_recorded_answer_is_in_the_store(store: SqliteStore) -> None:
     """With the profile of the service, and counted."""
     metrics = Metrics()
-    assert await _journal(store, metrics).record(_answer(), is_audit=False)
+    assert await _journal(store, metrics).record(_answer(), KEY, is_audit=False)
     assert (await store.get_answer("ans_1")).profile == {"rule": "strict"}
     assert _count(metrics, "ok") == 1
 
@@ -47,11 +48,11 @@ async def test_a_failing_store_is_told_of_once_and_so_is_its_return(store: Sqlit
     with capture_logs() as logs:
         (tmp_path / "folder").rename(tmp_path / "away")
         (tmp_path / "folder").touch()  # no folder can be made here
-        assert not any([await journal.record(_answer(), is_audit=False) for _ in range(10)])
+        assert not any([await journal.record(_answer(), KEY, is_audit=False) for _ in range(10)])
         (tmp_path / "folder").unlink()
         (tmp_path / "away").rename(tmp_path / "folder")
         with anyio.fail_after(60):
-            while not await journal.record(_answer(), is_audit=False):  # noqa: ASYNC110 - the circuit sets no event
+            while not await journal.record(_answer(), KEY, is_audit=False):  # noqa: ASYNC110 - the circuit sets no event
                 await anyio.sleep(0.05)
     assert _count(metrics, "store-unavailable") >= 10
     assert _count(metrics, "ok") == 1

@@ -25,6 +25,7 @@ from demur.types import (
     Uncertainty,
     Work,
 )
+from tests.unit.calibration.profiles import KEY
 
 QUESTION = Question(
     (Message("user", "Capital?"),), (Passage("p"),), Sampling(n=3, stop=("x",)), tenant="alice", user="u-1"
@@ -66,7 +67,7 @@ def _answer(**changes: Any) -> Answer:
 
 
 def _kept(answer: Answer, *, is_audit: bool = False, keep_text: bool = False) -> AnswerRecord:
-    return AnswerRecord.of(answer, {"rule": "strict"}, is_audit=is_audit, keep_text=keep_text)
+    return AnswerRecord.of(answer, {"rule": "strict"}, KEY, is_audit=is_audit, keep_text=keep_text)
 
 
 def test_numbers_are_kept_and_words_are_not() -> None:
