@@ -24,8 +24,8 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEST_VLLM := $(if $(HAS_VLLM),$(MAKE) test-vllm,@echo "note: the tests on vLLM were left out: they need Linux, and TORCH_INDEX (README, Install)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve ask system-packages test test-vllm test-full check audit format bench bench-guarantee train \
-        train-report profile clean
+.PHONY: help install serve ask system-packages test test-vllm test-full check check-dashboards audit format bench bench-guarantee \
+        train train-report profile clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,7 +70,7 @@ ask: $(STAMP) ## Ask QUESTION without a service
 	$(BIN)/demur ask "$(QUESTION)"
 
 # What the tests run that pip does not bring: command, a slash, its Debian package.
-PROGRAMS := redis-server/redis-server promtool/prometheus strace/strace openssl/openssl
+PROGRAMS := redis-server/redis-server promtool/prometheus strace/strace openssl/openssl chromium/chromium
 
 system-packages: ## Bring the programs that the tests run: on Debian, as root
 	@missing=$$(for each in $(PROGRAMS); do command -v $${each%/*} >/dev/null || echo $${each#*/}; done | sort -u | tr '\n' ' '); \
@@ -85,6 +85,7 @@ test: $(DEV) system-packages ## Run every test
 
 test-full: $(DEV) system-packages ## Run every test with the long counts; figures go to benchmarks/results
 	$(BIN)/python -m benchmarks.test_full
+	$(MAKE) check-dashboards
 	$(TEST_VLLM)
 
 test-vllm: $(VLLM) ## Run the tests on vLLM, and the service's on the lines of FastAPI and transformers that vLLM needs
@@ -97,6 +98,11 @@ check: $(DEV) ## Format, lint, types, import contracts, security rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive service/demur
+
+check-dashboards: $(DEV) ## Hold the dashboards against Grafana's own schema (needs node and npm)
+	@command -v npm >/dev/null || { echo "the dashboards' types need node and npm (Debian: sudo apt-get install nodejs npm)"; exit 1; }
+	$(BIN)/python -m deploy.grafana.typed
+	cd deploy/grafana/schema && npm ci --ignore-scripts --no-audit --no-fund --silent && npx --no-install tsc
 
 audit: $(DEV) ## Look up every installed package for known vulnerabilities (needs the advisory service)
 	$(BIN)/python -m tests.security.audit

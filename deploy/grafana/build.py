@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from deploy.grafana.calibration import CALIBRATION
 from deploy.grafana.internals import INTERNALS
 from deploy.grafana.overview import OVERVIEW
 from deploy.grafana.panels import Dashboard
 from deploy.grafana.uncertainty import UNCERTAINTY
 
 FOLDER = Path(__file__).parent / "dashboards"
-DASHBOARDS = (OVERVIEW, UNCERTAINTY, INTERNALS)
+DASHBOARDS = (OVERVIEW, UNCERTAINTY, CALIBRATION, INTERNALS)
 
 
 def text_of(dashboard: Dashboard) -> str:

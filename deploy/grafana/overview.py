@@ -15,6 +15,8 @@ from deploy.grafana.promql import (
     share_of_requests,
 )
 
+_SAVED = 'outcome="saved"'
+
 OVERVIEW = Dashboard(
     "demur-overview",
     "Demur / Overview",
@@ -105,7 +107,11 @@ OVERVIEW = Dashboard(
                     "Time to the full response of /v1/answer. demur_http_request_duration_seconds",
                     "s",
                     tuple(
-                        Query(quantile(q, "demur_http_request_duration_seconds", ANSWERS), f"p{100 * q:g}")
+                        Query(
+                            quantile(q, "demur_http_request_duration_seconds", ANSWERS),
+                            f"p{100 * q:g}",
+                            has_exemplars=True,
+                        )
                         for q in (0.5, 0.95, 0.99)
                     ),
                 ),
@@ -144,6 +150,30 @@ OVERVIEW = Dashboard(
                     "short",
                     (Query(rate("demur_samples_total", MODEL, "outcome"), "{{outcome}}"),),
                     is_stacked=True,
+                ),
+                Panel(
+                    "Samples saved",
+                    "Share of samples that nobody had to draw, because the answer was remembered or shared. "
+                    "demur_samples_total",
+                    "percentunit",
+                    (
+                        Query(
+                            f"({rate('demur_samples_total', f'{MODEL}, {_SAVED}')} or vector(0)) / "
+                            f"{rate('demur_samples_total', MODEL)}",
+                            "saved",
+                        ),
+                    ),
+                    maximum=1,
+                ),
+                Panel(
+                    "Tokens an answer",
+                    "Tokens read and written for each answer that was drawn. demur_tokens_total, demur_answers_total",
+                    "short",
+                    (
+                        Query(
+                            f"{rate('demur_tokens_total', MODEL, 'kind')} / on () group_left {ALL_ANSWERS}", "{{kind}}"
+                        ),
+                    ),
                 ),
                 Panel(
                     "Tokens",

@@ -15,12 +15,14 @@ Kind = Literal["timeseries", "stat", "heatmap", "table", "bargauge"]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A PromQL expression; `legend` names its series. `is_instant`: only now, not over time."""
+    """A PromQL expression; `legend` names its series. `is_instant`: only now, not over time. `has_exemplars`: with
+    dots that lead to traces."""
 
     expr: str
     legend: str = ""
     is_instant: bool = False
     is_heatmap: bool = False
+    has_exemplars: bool = False
 
     def to_json(self, ref: str) -> dict[str, Any]:
         return {
@@ -32,6 +34,7 @@ class Query:
             "format": "heatmap" if self.is_heatmap else "table" if self.is_instant else "time_series",
             "instant": self.is_instant,
             "range": not self.is_instant,
+            "exemplar": self.has_exemplars,
         }
 
 
@@ -126,6 +129,7 @@ class Dashboard:
     title: str
     description: str
     rows: tuple[Row, ...]
+    since: str = "now-3h"
 
     @property
     def panels(self) -> tuple[Panel, ...]:
@@ -142,7 +146,7 @@ class Dashboard:
             "editable": False,
             "graphTooltip": 1,
             "refresh": "30s",
-            "time": {"from": "now-3h", "to": "now"},
+            "time": {"from": self.since, "to": "now"},
             "timezone": "browser",
             "links": [_link_to_others()],
             "annotations": {"list": []},
@@ -170,7 +174,7 @@ def _label_variable(label: str) -> dict[str, Any]:
     query = f"label_values({source}, {label})"
     return {
         "name": label, "label": label, "type": "query", "datasource": DATASOURCE, "refresh": 2, "hide": 0, "sort": 1,
-        "query": {"query": query, "refId": "variable"}, "definition": query,
+        "query": {"query": query, "refId": "variable"},
         "includeAll": True, "multi": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"},
     }  # fmt: skip
 

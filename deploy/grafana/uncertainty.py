@@ -5,6 +5,9 @@ from __future__ import annotations
 from deploy.grafana.panels import Dashboard, Panel, Query, Row
 from deploy.grafana.promql import DISCRETE, MODEL, UNANIMOUS, heat, mean, rate
 
+# The rules keep no instance.
+_ABSTAINED = 'job=~"$job", model=~"$model", decision="abstain"'
+
 UNCERTAINTY = Dashboard(
     "demur-uncertainty",
     "Demur / Uncertainty",
@@ -18,7 +21,11 @@ UNCERTAINTY = Dashboard(
                     "How many answers had how much entropy; the lowest bucket is unanimity. "
                     "demur_semantic_entropy_nats",
                     "short",
-                    (Query(heat("demur_semantic_entropy_nats", DISCRETE), "{{le}}", is_heatmap=True),),
+                    (
+                        Query(
+                            heat("demur_semantic_entropy_nats", DISCRETE), "{{le}}", is_heatmap=True, has_exemplars=True
+                        ),
+                    ),
                     "heatmap",
                     24,
                     9,
@@ -28,7 +35,16 @@ UNCERTAINTY = Dashboard(
                     "In nats; 0: all samples mean the same. demur_semantic_entropy_nats",
                     "short",
                     (Query(mean("demur_semantic_entropy_nats", DISCRETE, "model"), "{{model}}"),),
-                    width=8,
+                    width=6,
+                ),
+                Panel(
+                    "Share of the most entropy",
+                    "Mean entropy as a share of what as many samples can have at most: comparable whatever the quality "
+                    "asked for. demur_semantic_entropy_normalized_ratio",
+                    "percentunit",
+                    (Query(mean("demur_semantic_entropy_normalized_ratio", by="model"), "{{model}}"),),
+                    width=6,
+                    maximum=1,
                 ),
                 Panel(
                     "Unanimous",
@@ -36,7 +52,7 @@ UNCERTAINTY = Dashboard(
                     "temperature 0, or the seed fixed? demur_semantic_entropy_nats",
                     "percentunit",
                     (Query(UNANIMOUS, "unanimous"),),
-                    width=8,
+                    width=6,
                     maximum=1,
                 ),
                 Panel(
@@ -44,7 +60,7 @@ UNCERTAINTY = Dashboard(
                     "Mean number of clusters. demur_clusters",
                     "short",
                     (Query(mean("demur_clusters", by="model"), "{{model}}"),),
-                    width=8,
+                    width=6,
                 ),
             ),
         ),
@@ -60,12 +76,13 @@ UNCERTAINTY = Dashboard(
                 ),
                 Panel(
                     "Mean confidence, and token probability",
-                    "Each sees what the other misses: where they part, "
-                    "look closer. demur_confidence_ratio, demur_token_confidence_ratio",
+                    "Each sees what the other misses: where they part, look closer. demur_confidence_ratio, "
+                    "demur_token_confidence_ratio, demur_cluster_mass_ratio",
                     "percentunit",
                     (
                         Query(mean("demur_confidence_ratio"), "confidence"),
                         Query(mean("demur_token_confidence_ratio"), "token probability"),
+                        Query(mean("demur_cluster_mass_ratio"), "probability of the heaviest meaning"),
                     ),
                     maximum=1,
                 ),
@@ -81,7 +98,11 @@ UNCERTAINTY = Dashboard(
                     "Reasons",
                     "Answers a second by decision and reason. demur_answers_total",
                     "reqps",
-                    (Query(rate("demur_answers_total", MODEL, "decision, reason"), "{{decision}}, {{reason}}"),),
+                    (
+                        Query(
+                            f"{rate('demur_answers_total', MODEL, 'decision, reason')} > 0", "{{decision}}, {{reason}}"
+                        ),
+                    ),
                 ),
             ),
         ),
@@ -96,14 +117,35 @@ UNCERTAINTY = Dashboard(
                         Query(f"demur:semantic_entropy_nats:mean_rate1h{{{MODEL}}}", "{{model}}"),
                         Query(f"demur:semantic_entropy_nats:mean_rate1h{{{MODEL}}} offset 7d", "{{model}}, a week ago"),
                     ),
+                    width=8,
                     empty="less than an hour of traffic",
+                ),
+                Panel(
+                    "Abstained, against last week",
+                    "Share of answers with the decision abstain, now and seven days before. demur_answers_total",
+                    "percentunit",
+                    (
+                        Query(f"demur:decision:ratio_rate5m{{{_ABSTAINED}}}", "{{model}}"),
+                        Query(f"demur:decision:ratio_rate5m{{{_ABSTAINED}}} offset 7d", "{{model}}, a week ago"),
+                    ),
+                    width=8,
+                    maximum=1,
+                    empty="nothing was abstained from",
                 ),
                 Panel(
                     "Missing and weakened signals",
                     "Answers a second that lack something, by what. demur_degraded_total",
                     "reqps",
                     (Query(rate("demur_degraded_total", by="reason"), "{{reason}}"),),
+                    width=8,
                     empty="nothing is missing",
+                ),
+                Panel(
+                    "Chat completions without a verdict",
+                    "Handed on unscored a second, by reason. demur_unscored_total",
+                    "reqps",
+                    (Query(rate("demur_unscored_total", by="reason"), "{{reason}}"),),
+                    empty="all were scored",
                 ),
             ),
         ),

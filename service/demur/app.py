@@ -20,7 +20,21 @@ from demur import __version__
 from demur.access.gate import Gate
 from demur.access.keyring import Keyring
 from demur.access.rate_limits import RateLimits
-from demur.api import answer, answers, audits, calibrations, feedback, health, openapi, policies, problems
+from demur.api import (
+    answer,
+    answers,
+    audits,
+    calibrations,
+    chat,
+    cluster,
+    feedback,
+    health,
+    openapi,
+    playground,
+    policies,
+    problems,
+    score,
+)
 from demur.api.boundary import CORS, BodyLimit, RequestContext
 from demur.api.idempotency import Idempotency
 from demur.caching.answer_cache import AnswerCache
@@ -30,19 +44,30 @@ from demur.engine.admission import Admission
 from demur.engine.answering import Answering
 from demur.engine.calibrating import Calibration, Revisions
 from demur.engine.engine import Engine
+from demur.engine.forwarding import Forwarding
 from demur.engine.prompting import PromptTemplate
+from demur.engine.reliability import Reliability
 from demur.entailment.base import EntailmentModel
 from demur.entailment.batcher import Batcher
 from demur.entailment.pair_memo import PairMemo
 from demur.entailment.remote import RemoteModel
 from demur.errors import BackendError, BackendUnavailable, DemurError, EntailmentUnavailable
 from demur.observability.metrics import Metrics
+from demur.observability.tracing import Tracer, open_tracer
 from demur.recalibration.book import ProfileBook, following
 from demur.recalibration.recalibration import Recalibration
 from demur.recalibration.retesting import Retesting, retesting
 from demur.samplers.base import Sampler
 from demur.samplers.cache_salt import CacheSalt
-from demur.settings import BUNDLED, NLISettings, SamplerSettings, Settings, VLLMSettings, bundled_path
+from demur.settings import (
+    BUNDLED,
+    NLISettings,
+    SamplerSettings,
+    Settings,
+    TracingVariables,
+    VLLMSettings,
+    bundled_path,
+)
 from demur.storage.base import Store
 from demur.storage.opening import open_journal, open_store
 from demur.storage.redis_connection import close_redis, is_redis, open_redis
@@ -61,11 +86,16 @@ _ASKERS_PER_PLACE = 4  # who waits for an answer that another is getting needs n
 
 
 def create_app(
-    settings: Settings | None = None, *, sampler: Sampler | None = None, entailment: EntailmentModel | None = None
+    settings: Settings | None = None,
+    *,
+    sampler: Sampler | None = None,
+    entailment: EntailmentModel | None = None,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
-    """The application. `sampler` and `entailment` replace what the settings name; they stay the caller's to close."""
+    """The application. What is given replaces what the settings name; it stays the caller's to close."""
     settings = settings or Settings()
     metrics = Metrics()
+    spans = tracer or open_tracer(TracingVariables(), has_text=settings.observability.log_prompts)
     keyring = Keyring(settings.auth)
 
     @asynccontextmanager
@@ -85,12 +115,18 @@ def create_app(
                     store, settings.store.idempotency_ttl_s, max_seconds=settings.defaults.max_timeout_s
                 )
                 app.state.answering = Answering(engine, cache, journal, charge=gate.charge_samples)
+                app.state.forwarding = Forwarding(engine, metrics, charge=gate.charge_samples)
+                app.state.reliability = Reliability(metrics)
+                await app.state.reliability.recall(store)
                 metrics.ready.set(1)
                 yield
                 metrics.ready.set(0)
         except DemurError as error:
             app.state.failure = error  # the server's log buries it in a traceback
             raise
+        finally:
+            if spans is not None and tracer is None:
+                await to_thread.run_sync(spans.close)
 
     app = FastAPI(
         title="Demur",
@@ -99,23 +135,30 @@ def create_app(
         lifespan=lifespan,
         root_path=settings.server.root_path,
         openapi_url=None,  # openapi.install serves it, behind the gate
+        # Its own spans and logs would quote what was asked wrongly; older versions have none, and take no notice.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.settings, app.state.metrics = settings, metrics
     problems.install(app)
     app.include_router(answer.router)
+    app.include_router(score.router)
+    app.include_router(cluster.router)
+    app.include_router(chat.router)
     app.include_router(answers.router)
     app.include_router(feedback.router)
     app.include_router(audits.router)
     app.include_router(calibrations.router)
     app.include_router(policies.router)
     app.include_router(health.router)
+    if settings.server.playground:
+        app.include_router(playground.router)
     openapi.install(app, settings.server.docs, is_open=not keyring.is_required)
     app.add_middleware(
         BodyLimit, max_bytes=settings.server.max_body_bytes, timeout_seconds=settings.server.body_timeout_s
     )
     if settings.server.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.server.cors_origins, **CORS)
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=metrics, tracer=spans)
     return app
 
 
@@ -181,6 +224,7 @@ async def running_engine(
             overlaps=settings.overlaps,
         )
         metrics.build_info.labels(__version__).set(1)
+        metrics.introduce(engine.model)
         metrics.model_info.labels("sampler", engine.model).set(1)
         metrics.model_info.labels("nli", engine.nli_model or "exact").set(1)
         yield engine

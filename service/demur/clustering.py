@@ -21,6 +21,8 @@ Rule = Literal["strict", "relaxed"]
 T = TypeVar("T")
 Steps: TypeAlias = Generator[list[Pair], list[Verdict], T]
 
+_UNASKED = Verdict(entailment=0.0, neutral=1.0, contradiction=0.0)  # matches under neither rule
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -111,6 +113,17 @@ class Clusterer:
             return open_
         except StopIteration:
             return []
+
+    def so_far(self, answers: Sequence[str], question: str, known: Mapping[Pair, Verdict]) -> Clustering:
+        """The partition as far as it is `known`: two answers about which nothing is known yet count as different."""
+        steps = self._clustering(answers, question, known)
+        try:
+            pairs = next(steps)
+            while True:
+                pairs = steps.send([known.get(pair, _UNASKED) for pair in pairs])
+        except StopIteration as end:
+            clustered: Clustered = end.value
+            return clustered.clustering
 
     async def _judged(self, steps: Steps[T]) -> T:
         try:

@@ -9,6 +9,7 @@ DemurError
 │   ├── IdempotencyMismatch        the key was used for another request
 │   ├── ContextLengthExceeded
 │   ├── UnsupportedByBackend       the language model's server cannot do what was asked
+│   │   └── RefusedByBackend       in its own words
 │   └── NotCalibratable            the labelled answers do not bear what was asked of them
 ├── Unavailable                    try again later (`retry_after_seconds`)
 │   ├── Overloaded · Draining
@@ -119,7 +120,22 @@ class ContextLengthExceeded(InvalidRequest):
 
 
 class UnsupportedByBackend(InvalidRequest):
+    """`errors` names the fields that ask for it, where that is known."""
+
     code = "unsupported-by-backend"
+
+    def __init__(self, message: str, *errors: FieldError) -> None:
+        super().__init__(message)
+        self.errors = errors
+
+
+class RefusedByBackend(UnsupportedByBackend):
+    """`status` (4xx) and `told` (the object under `error`, where there is one) are the server's own."""
+
+    def __init__(self, message: str, *, status: int, told: dict[str, object]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.told = told
 
 
 class NotCalibratable(InvalidRequest):

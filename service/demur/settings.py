@@ -88,6 +88,7 @@ class ServerSettings(_Group):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="Origins whose pages may call the service from a browser; none by default."
     )
+    playground: bool = Field(True, description="/playground: a page to ask questions on, open to all who reach it.")
     docs: Literal["auto", "open", "off"] = Field(
         "auto", description="/docs and /openapi.json; auto: open without API keys, for any key once there are some."
     )
@@ -235,7 +236,11 @@ class NLISettings(_Group):
     api_key: SecretStr | None = Field(None, description="Key of that server, if it asks for one.")
     model: str = Field(BUNDLED, description="`bundled`, a Hugging Face name, or a folder.")
     revision: str | None = Field(None, description="Revision of a Hugging Face model.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on CPU, bfloat16 on GPU.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="auto: the checkpoint's own on a GPU; on a CPU float32, and where the CPU computes in bfloat16 "
+        "that first, with close calls judged again in float32 (it holds the model twice).",
+    )
     max_length: int = Field(512, ge=32, description="Tokens of a pair; longer questions are cut, never the answer.")
     max_batch_tokens: int = Field(
         1024,
@@ -292,13 +297,36 @@ class DefaultsSettings(_Group):
 
 
 class ObservabilitySettings(_Group):
-    """Logs. Prompts and answers are never logged."""
+    """Logs, metrics and traces. Prompts and answers are never logged."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level shown.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or for people.")
+    log_prompts: bool = Field(False, description="Put questions and answers into the spans of traces.")
     metrics_port: int | None = Field(
         None, ge=1, le=65535, description="Serve /metrics on a port of its own as well, open to all who reach it."
     )
+
+
+class TracingVariables(BaseSettings):
+    """Those of the standard OTEL_* variables that say whether spans are sent; OpenTelemetry itself reads the others."""
+
+    model_config = SettingsConfigDict(env_prefix="OTEL_", frozen=True, extra="ignore")
+
+    sdk_disabled: str = ""
+    traces_exporter: str = "otlp"
+    exporter_otlp_endpoint: str = ""
+    exporter_otlp_traces_endpoint: str = ""
+    exporter_otlp_protocol: str = "http/protobuf"
+    exporter_otlp_traces_protocol: str = ""
+
+    @property
+    def wants_spans(self) -> bool:
+        has_collector = bool(self.exporter_otlp_traces_endpoint or self.exporter_otlp_endpoint)
+        return has_collector and self.traces_exporter == "otlp" and self.sdk_disabled.lower() != "true"
+
+    @property
+    def protocol(self) -> str:
+        return self.exporter_otlp_traces_protocol or self.exporter_otlp_protocol
 
 
 class Settings(BaseSettings):

@@ -55,10 +55,12 @@ LogprobSource = Literal["raw", "processed", "unknown"]
 AnswerStrategy = Literal["auto", "mode", "greedy"]
 OnAbstain = Literal["annotate", "replace", "omit"]
 OnDeadline = Literal["partial", "error"]
+SamplingMode = Literal["fixed", "adaptive"]
 CacheMode = Literal["default", "bypass", "refresh", "only"]
 CacheStatus = Literal["hit", "miss", "bypass", "refresh", "shared"]
 
 ANONYMOUS = "anonymous"  # the tenant where there are no API keys
+ELSEWHERE = "elsewhere"  # the model of samples that were not drawn here
 Role = Literal["system", "user", "assistant", "developer"]
 Scope = Literal["closed_book", "two_stage"]
 SignalName = Literal["agreement", "semantic_entropy", "mean_logprob", "min_logprob", "greedy_agrees", "sample_coverage"]
@@ -84,7 +86,10 @@ class Passage:
 class Sampling:
     """How answers are drawn: one greedy (T=0) answer, and `n` at `temperature`.
 
-    Requests of different `cache_scope` share nothing in the language model's prefix cache.
+    adaptive: `n` are begun, and those that are not finished are given up as soon as one meaning leads clearly among at
+    least `min_n`.
+    Requests of different `cache_scope` share nothing in the language model's prefix cache. `passed_on` is a JSON object
+    of further fields for the language model's server, or empty.
     """
 
     n: int = 10
@@ -94,11 +99,17 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     cache_scope: str | None = None
+    passed_on: str = ""
+    mode: SamplingMode = "fixed"
+    min_n: int = 5
 
     @property
     def is_unmodified(self) -> bool:
-        """Whether samples come from the model's own distribution, so that its logprobs are theirs."""
-        return self.temperature == 1.0 and self.top_p == 1.0
+        """Whether samples come from the model's own distribution, so that its logprobs are theirs.
+
+        What fields mean that are passed on is not known here: they may have changed it.
+        """
+        return self.temperature == 1.0 and self.top_p == 1.0 and not self.passed_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +151,14 @@ class CachePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Rated:
+    """An answer made elsewhere, to be rated by samples; by these where there are any, else by samples drawn here."""
+
+    answer: Sample
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked, and how the caller wants it handled. `timeout_seconds` bounds the whole request.
 
@@ -161,6 +180,7 @@ class Question:
     cache: CachePolicy = field(default_factory=CachePolicy)
     tenant: str = ANONYMOUS
     user: str | None = None
+    rated: Rated | None = None
 
     @property
     def text(self) -> str:
@@ -232,6 +252,15 @@ class Verdict:
         if self.neutral >= max(self.entailment, self.contradiction):
             return "neutral"
         return "contradiction" if self.contradiction >= self.entailment else "entailment"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the NLI model said of two samples, by index; None stands for the T=0 answer. One direction."""
+
+    premise: int | None
+    hypothesis: int | None
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,13 +391,15 @@ class Work:
 
     `n_pairs_speculative` were asked before all samples had landed, and not needed in the end; they are not among
     `n_pairs`. `nli_seconds` is all the time for which pairs of this answer were with the NLI model; of it,
-    `nli_hidden_seconds` lay before the last sample had landed, within `generate_seconds`.
+    `nli_hidden_seconds` lay before the last sample had landed, within `generate_seconds`. `n_samples_saved` were given
+    up because enough had landed.
     """
 
     n_pairs: int = 0
     n_pairs_cached: int = 0
     n_pairs_speculative: int = 0
     nli_truncated: bool = False
+    n_samples_saved: int = 0
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     queue_seconds: float = 0.0
@@ -397,7 +428,9 @@ class Answer:
 
     `text` is what the model said, whatever the decision; `on_abstain` is applied where it is shown. `policy` holds the
     thresholds used: the caller's own, or those of the profile named in `calibration`; `signals` is what a
-    profile reads.
+    profile reads. `judgements` are those by which the samples were clustered; `chosen_cluster` is the meaning
+    of `chosen` among them, None where no sample means the same. `passage_verdicts` tell how far each passage entails
+    the answer, None where it was not read.
     """
 
     id: str
@@ -423,6 +456,10 @@ class Answer:
     semantic_ids: tuple[int, ...]
     degraded: tuple[Degradation, ...]
     work: Work
+    judgements: tuple[Judgement, ...] = ()
+    chosen_cluster: int | None = None
+    passage_verdicts: tuple[Verdict | None, ...] = ()
+    contradicts_context: bool = False
 
     @property
     def is_calibrated(self) -> bool:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import uvicorn
 
+from tests.conformance.openai_streams import Streams, chunks_of, send_stream
+
 MODEL = "tiny-remote"
 END = "<|end|>"
 CONTEXT_LENGTH = 4096
@@ -50,6 +52,7 @@ class Behaviour:
     fixed_temperature: bool = False  # any other than 1 is refused, as OpenAI's reasoning models do
     thinks: Literal["", "in_content", "apart"] = ""
     chat: bool = True
+    streams: Streams = "honoured"
     fault: Fault | None = None
     n_faults: int = 10**9  # requests that get the fault before the others are served
     retry_after: str | None = None
@@ -64,6 +67,7 @@ class OpenAIServer:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    traceparents: list[str] = field(default_factory=list)
     n_hanging: int = 0
     n_disconnected: int = 0
     url: str = ""
@@ -73,6 +77,7 @@ class OpenAIServer:
             return
         self.paths.append(scope["path"])
         self.keys.append(dict(scope["headers"]).get(b"authorization", b"").decode())
+        self.traceparents.append(dict(scope["headers"]).get(b"traceparent", b"").decode())
         body = json.loads(await _read(receive))
         self.bodies.append(body)
         if self.behaviour.fault and self.behaviour.n_faults >= len(self.bodies):
@@ -80,7 +85,17 @@ class OpenAIServer:
             return
         await asyncio.sleep(self.behaviour.delay_seconds)
         status, answer = self._answer(scope["path"], body)
-        await _respond(send, status, json.dumps(answer).encode())
+        if status == 200 and body.get("stream"):
+            await self._stream(answer, body, receive, send)
+        else:
+            await _respond(send, status, json.dumps(answer).encode())
+
+    async def _stream(self, answer: dict[str, Any], body: dict[str, Any], receive: Any, send: Any) -> None:
+        how = self.behaviour.streams
+        wants_usage = (body.get("stream_options") or {}).get("include_usage", False)
+        self.n_hanging += how == "hang"
+        await send_stream(send, receive, list(chunks_of(answer, include_usage=wants_usage)), how)
+        self.n_disconnected += how == "hang"
 
     async def _misbehave(self, fault: Fault, receive: Any, send: Any) -> None:
         whole = json.dumps(_completion([_choice(0, "Paris", "stop", [])], 9, 1), ensure_ascii=False).encode()
@@ -114,8 +129,8 @@ class OpenAIServer:
             return 404, {"detail": "Not Found"}
         if refusal := self._refusal(body):
             return refusal
-        prompt = body["messages"][-1]["content"] if is_chat else body["prompt"]
-        texts = [m["content"] for m in body["messages"]] if is_chat else [prompt]
+        prompt = str(body["messages"][-1]["content"]) if is_chat else body["prompt"]
+        texts = [str(m["content"]) for m in body["messages"]] if is_chat else [prompt]
         n_prompt = sum(4 + len(text.split()) for text in texts)
         max_tokens = body.get("max_completion_tokens", body.get("max_tokens", 16))
         if n_prompt + max_tokens > CONTEXT_LENGTH:
@@ -129,6 +144,8 @@ class OpenAIServer:
         behaviour = self.behaviour
         if unexpected := sorted(set(behaviour.refuses) & body.keys()):
             return 422, {"detail": f"Unexpected fields in the request: {set(unexpected)}"}
+        if behaviour.streams == "refused" and body.get("stream"):
+            return 400, _error("Streaming is not supported.", "stream")
         if behaviour.n == "refused" and body.get("n", 1) > 1:
             return 400, _error("Only one completion choice is allowed", None)
         if behaviour.logprobs == "refused" and "logprobs" in body:
@@ -166,7 +183,7 @@ class OpenAIServer:
         choice = _choice(index, text, drawing.finish_reason, rows if wants else [])
         if self.behaviour.thinks == "apart":
             choice["message"]["reasoning"] = "Which city?"
-        return choice
+        return _calling(choice, body["tools"][0]["function"]["name"]) if body.get("tools") else choice
 
 
 @dataclass
@@ -244,6 +261,12 @@ def _choice(
         "logprobs": {"content": content} if rows else None,
         "finish_reason": finish_reason,
     }
+
+
+def _calling(choice: dict[str, Any], tool: str) -> dict[str, Any]:
+    call = {"id": "call_1", "type": "function", "function": {"name": tool, "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    return choice | {"message": message, "finish_reason": "tool_calls"}
 
 
 def _text_choice(

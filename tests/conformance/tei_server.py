@@ -52,6 +52,7 @@ class Tei:
     faults: list[Fault] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     pairs: list[tuple[str, str]] = field(default_factory=list)
+    traceparents: list[str] = field(default_factory=list)
     n_tokenized: int = 0
     n_places: int = 0
     most_places: int = 0
@@ -96,6 +97,7 @@ class Tei:
         )
 
     async def predict(self, request: Request) -> Response:
+        self.traceparents.append(request.headers.get("traceparent", ""))
         if self.faults:
             return await self.faults.pop(0)(request)
         body = await request.body()

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import pytest
+import torch
 
 from demur.entailment.base import EntailmentModel
 from demur.entailment.batcher import Batcher
@@ -56,7 +57,9 @@ def _memo_of_words(_: pytest.FixtureRequest) -> EntailmentModel:
 
 
 def _tiny(request: pytest.FixtureRequest) -> EntailmentModel:
-    return Batcher(CrossEncoderModel.load(request.getfixturevalue("tiny_bert"), n_threads=1), Metrics())
+    return Batcher(
+        CrossEncoderModel.load(request.getfixturevalue("tiny_bert"), dtype="float32", n_threads=1), Metrics()
+    )
 
 
 def _memo_of_tiny(request: pytest.FixtureRequest) -> EntailmentModel:
@@ -72,7 +75,7 @@ def _memo_of_remote(request: pytest.FixtureRequest) -> EntailmentModel:
 
 
 def _bundled(_: pytest.FixtureRequest) -> EntailmentModel:
-    return Batcher(CrossEncoderModel.load(BUNDLED, n_threads=1), Metrics())
+    return Batcher(CrossEncoderModel.load(BUNDLED, dtype="float32", n_threads=1), Metrics())
 
 
 IMPLEMENTATIONS: list[Callable[[pytest.FixtureRequest], EntailmentModel]] = [
@@ -143,6 +146,18 @@ async def test_a_verdict_depends_on_its_pair_alone(model: EntailmentModel) -> No
     together = await model.label(PAIRS)
     alone = [(await model.label([single]))[0] for single in PAIRS]
     assert all(map(_close, together, alone))
+
+
+@pytest.mark.model
+async def test_in_bfloat16_neighbours_change_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They move probabilities by a little more there, but what is close is judged in float32."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    model = Batcher(CrossEncoderModel.load(BUNDLED, n_threads=1), Metrics())
+    together = await model.label(PAIRS)
+    alone = [(await model.label([single]))[0] for single in PAIRS]
+    await model.aclose()
+    assert [verdict.label for verdict in together] == [verdict.label for verdict in alone]
+    assert [v.entailment for v in together] == pytest.approx([v.entailment for v in alone], abs=0.03)
 
 
 async def test_concurrent_calls_get_their_own_verdicts(model: EntailmentModel) -> None:

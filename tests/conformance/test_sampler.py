@@ -181,6 +181,21 @@ async def test_a_stop_string_ends_the_answer_before_itself(sampler: Sampler) -> 
 
 
 @every_sampler
+@pytest.mark.parametrize("stop", [(), ("ri", "never this")])
+async def test_the_greedy_answer_is_heard_while_it_is_written(sampler: Sampler, stop: tuple[str, ...]) -> None:
+    """More each time, nothing that is taken back, and the same answers as when nobody listens."""
+    heard: list[str] = []
+    sampling = Sampling(n=2, max_tokens=24, seed=1, stop=stop)
+    samples = sorted([s async for s in sampler.sample(FRANCE, sampling, heard.append)], key=lambda s: not s.is_greedy)
+    assert any(heard)
+    for earlier, later in zip(heard, [*heard[1:], samples[0].text.strip()], strict=True):
+        assert later.startswith(earlier)
+    unheard = await draw_sorted(sampler, FRANCE, sampling)
+    assert [s.text for s in sorted(samples[1:], key=lambda s: s.index)] == [s.text for s in unheard[1:]]
+    assert samples[0].tokens == unheard[0].tokens
+
+
+@every_sampler
 async def test_a_prompt_that_leaves_no_room_is_refused(sampler: Sampler) -> None:
     """With the number that says how much is too much; the next request is served."""
     with pytest.raises(ContextLengthExceeded, match=r"at most \d+"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -22,7 +23,8 @@ RULES = ROOT / "deploy" / "prometheus" / "rules"
 PANELS = [(dashboard, panel) for dashboard in DASHBOARDS for panel in dashboard.panels]
 # Counted for alerts and for people who look into /metrics by hand; no panel needs them.
 NOT_SHOWN: set[str] = set()
-VARIABLES = {"$__rate_interval": "5m", "$job": ".*", "$instance": ".*", "$model": ".*"}
+UNITS = {"short", "s", "percentunit", "reqps"}
+VARIABLES = {"$__rate_interval": "5m", "$__range": "7d", "$job": ".*", "$instance": ".*", "$model": ".*"}
 
 
 def _rules(kind: str) -> list[dict[str, Any]]:
@@ -92,6 +94,53 @@ def test_panels_have_numbers_of_their_own_and_fit_the_page(dashboard: Dashboard)
         }
         assert not cells & taken
         taken |= cells
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.uid)
+def test_whose_data_is_shown_can_be_chosen(dashboard: Dashboard) -> None:
+    """The data source, job, instance and model are variables, and no panel nor query has a source of its own."""
+    made = dashboard.to_json()
+    variables = {variable["name"]: variable for variable in made["templating"]["list"]}
+    assert list(variables) == ["datasource", "job", "instance", "model"]
+    assert (variables["datasource"]["type"], variables["datasource"]["query"]) == ("datasource", "prometheus")
+    for panel in (panel for panel in made["panels"] if panel["type"] != "row"):
+        for source in (panel["datasource"], *(target["datasource"] for target in panel["targets"])):
+            assert source == {"type": "prometheus", "uid": "${datasource}"}
+
+
+@pytest.mark.parametrize(("dashboard", "panel"), PANELS, ids=lambda x: getattr(x, "uid", None) or x.title)
+def test_a_panel_keeps_the_rules_of_the_linter(dashboard: Dashboard, panel: Panel) -> None:
+    """Units that Grafana knows; titles without a full stop; rates over the interval that fits the zoom; counters only
+    as rates or increases; legends of labels that are there."""
+    assert panel.unit in UNITS
+    assert panel.title[0].isupper()
+    assert panel.title[-1] not in ".:"
+    assert (panel.unit == "percentunit") or panel.maximum is None
+    for query in panel.queries:
+        windows = set(re.findall(r"\b(\w+)\([^\[(]*\[([^\]]+)\]", query.expr))
+        assert windows <= {("rate", "$__rate_interval"), ("increase", "$__range"), ("increase", "1d")}
+        counters = re.findall(r"(\w*\(?)demur_\w+_(?:total|count|sum|bucket)\{", query.expr)
+        assert set(counters) <= {"rate(", "increase("}
+        if query.legend.count("{{") and "by (" in query.expr:
+            grouped = {
+                label.strip() for group in re.findall(r"by \(([^)]*)\)", query.expr) for label in group.split(",")
+            }
+            assert set(re.findall(r"\{\{(\w+)\}\}", query.legend)) <= grouped
+
+
+def test_every_dashboard_leads_to_the_others() -> None:
+    for dashboard in DASHBOARDS:
+        [link] = dashboard.to_json()["links"]
+        assert (link["type"], link["tags"], link["includeVars"]) == ("dashboards", ["demur"], True)
+
+
+def test_node_packages_are_pinned() -> None:
+    """What checks the types is the same for everybody, and the lock names no host."""
+    folder = ROOT / "deploy" / "grafana" / "schema"
+    wanted = json.loads((folder / "package.json").read_text())["devDependencies"]
+    lock = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert {name: lock[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert all("integrity" in package and "resolved" not in package for name, package in lock.items() if name)
 
 
 def test_titles_and_addresses_are_unique() -> None:

@@ -137,12 +137,21 @@ def _make_sense(case: Any, schema: Any) -> None:
         for name, value in named.items():
             if isinstance(fields, dict) and name in fields:
                 fields[name] = value()
-    if case.operation.path == "/v1/answer":
+    if case.operation.path in ("/v1/answer", "/v1/score"):
         case.body = {**case.body, "prompt": "What is the capital of Peru?", "model": None, "messages": None}
         case.body |= {"sampling": {"n": 2, "max_tokens": 16}, "timeout_s": 60, "strict": False}
         case.body["context"] = [{**passage, "text": "Lima"} for passage in case.body.get("context", [])]
+    if case.operation.path == "/v1/score":
+        case.body |= {"answer": "Lima", "quality": None, "sample_logprobs": None}
+        case.body["sampling"] = {} if case.body.get("samples") else case.body["sampling"]
+    if case.operation.path == "/v1/cluster":
+        case.body |= {"weights": None, "timeout_s": 60}
     if case.operation.label == "POST /v1/calibrations":
         case.body = {**CALIBRATION, "activate": case.body.get("activate", False)}
+    if case.operation.path == "/v1/chat/completions":
+        case.body = {"model": None, "messages": [{"role": "user", "content": "What is the capital of Peru?"}], "n": 2}
+        case.body |= {"max_tokens": 16, "uncertainty": {"n": 2, "timeout_s": 60}}
+        case.headers = {}
 
 
 # 120 labelled answers, the surer ones more often right.

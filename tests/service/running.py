@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from demur.app import create_app
 from demur.engine.engine import Engine
 from demur.entailment.base import EntailmentModel
+from demur.observability.tracing import Tracer
 from demur.samplers.base import Sampler
 from demur.samplers.scripted import Script, ScriptedSampler
 from demur.server import configured
@@ -73,12 +74,13 @@ def serving(
     sampler: Sampler | None = None,
     entailment: EntailmentModel | None = None,
     settings: Settings | None = None,
+    tracer: Tracer | None = None,
 ) -> Iterator[Service]:
     """A service in a thread of this process, over a scripted sampler, or over `sampler`."""
     scripted = ScriptedSampler(script)
     settings = settings or Settings()
     listening = settings.model_copy(update={"server": settings.server.model_copy(update={"port": 0})})
-    app = create_app(settings, sampler=sampler or scripted, entailment=entailment or SameText())
+    app = create_app(settings, sampler=sampler or scripted, entailment=entailment or SameText(), tracer=tracer)
     server = uvicorn.Server(configured(app, listening))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -65,6 +65,16 @@ def test_numbers_are_those_of_the_formula(service: Service) -> None:
     assert (uncertainty["num_clusters"], uncertainty["agreement"], uncertainty["sample_coverage"]) == (2, 0.8, 1.0)
 
 
+def test_each_passage_has_its_verdict() -> None:
+    """The passage that says the answer entails it, the other one contradicts; together they do not contradict."""
+    passages = [{"text": "Lyon"}, {"text": "Paris"}]
+    with serving(lambda prompt, sampling: ["Paris"]) as service:
+        nli = service.ask(include=["nli"], context=passages).json()["nli"]
+        assert [p["entailment"] for p in nli["passages"]] == [0.01, 0.98]
+        assert not nli["contradicts_context"]
+        assert service.ask(include=["nli"], context=passages[:1]).json()["nli"]["contradicts_context"]
+
+
 def test_uncalibrated_is_said(service: Service) -> None:
     """Without evidence `confidence` is agreement, and nothing is promised."""
     body = service.ask("8 of 10").json()
@@ -208,6 +218,9 @@ def test_include_controls_the_size(service: Service) -> None:
     assert all(bare[part] is None for part in ("clusters", "samples", "greedy", "nli", "timings", "token_logprobs"))
     full = service.ask("8 of 10", include=["samples", "nli", "timings"]).json()
     assert [s["cluster"] for s in full["samples"]] == [0] * 8 + [1] * 2
+    assert full["nli"]["judgements"] == [
+        {"premise": 0, "hypothesis": 8, "entailment": 0.01, "neutral": 0.01, "contradiction": 0.98}
+    ]
     assert (full["greedy"]["text"], full["greedy"]["cluster"]) == ("Paris", 0)
     assert full["timings"]["total_s"] >= full["timings"]["generate_s"] >= 0
 

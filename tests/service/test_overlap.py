@@ -45,7 +45,9 @@ class SteppedSampler:
         for text in texts:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, text)
 
-    async def sample(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Sample, None]:
+    async def sample(
+        self, messages: Sequence[Message], sampling: Sampling, on_text: object = None
+    ) -> AsyncGenerator[Sample, None]:
         self._loop, queue = asyncio.get_running_loop(), asyncio.Queue[str | None]()
         self._queue = queue
         try:
@@ -153,7 +155,8 @@ def test_pairs_are_asked_before_the_last_sample_lands(stage: Stage) -> None:
     body = answer.result().json()
     assert stage.model.asked == [("Lyon", "Paris")], "the direction that was asked first is enough"
     assert body["nli"] == {
-        "model": "held", "pairs": 1, "pairs_cached": 0, "pairs_speculative": 0, "truncated": False
+        "model": "held", "pairs": 1, "pairs_cached": 0, "pairs_speculative": 0, "truncated": False,
+        "judgements": [{"premise": 1, "hypothesis": 0, "entailment": 0.01, "neutral": 0.01, "contradiction": 0.98}],
     }  # fmt: skip
     assert 0 < body["timings"]["nli_hidden_s"] <= body["timings"]["nli_s"]
     assert body["timings"]["nli_hidden_s"] <= body["timings"]["generate_s"]

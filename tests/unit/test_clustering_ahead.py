@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demur.clustering import Clusterer, Rule
+from demur.clustering import Clusterer, Rule, exact_match
 from demur.normalisation.answer_keys import answer_key, certainly_different
 from demur.types import Pair, Statement, Verdict
 from tests.unit.test_clustering import (
@@ -136,3 +136,19 @@ def test_agree_is_symmetric() -> None:
     """What the brute force rests on, so that the law above is not true by construction."""
     labels = ("entailment", "neutral", "contradiction")
     assert all(agree(a, b, rule) == agree(b, a, rule) for a in labels for b in labels for rule in ("strict", "relaxed"))
+
+
+@given(drawn, relations, rules, efforts)
+async def test_the_partition_so_far_merges_as_more_is_known(
+    answers: list[str], relation: Relation, rule: Rule, effort: list[tuple[int, int]]
+) -> None:
+    """With nothing known it is that of the texts alone, with all of it the final one; in between, no coarser."""
+    model = RelationTable(relation)
+    clusterer = Clusterer(model, rule)
+    final = brute_force(answers, relation, rule)
+    assert clusterer.so_far(answers, QUESTION, {}) == exact_match(answers)
+    known = await look_ahead(clusterer, model, answers, None, effort)
+    assert clusterer.so_far(answers, QUESTION, known).n_clusters >= final.n_clusters
+    while pairs := clusterer.open_pairs(answers, None, QUESTION, known):
+        known |= zip(pairs, await model.label(pairs), strict=True)
+    assert clusterer.so_far(answers, QUESTION, known) == final

@@ -48,10 +48,13 @@ class Gate:
             await self._limits.spend(key.id, "requests")
         return Caller(key.id, key.scopes)
 
-    async def charge_samples(self, tenant: str, n: int) -> None:
-        """Count samples that are about to be drawn. Raises RateLimited, ValidationFailed."""
+    async def charge_samples(self, tenant: str, n: int, field: str) -> None:
+        """Count samples that are about to be drawn or compared; `field` of the request says how many.
+
+        Raises RateLimited, ValidationFailed.
+        """
         if not self.is_open:
-            await self._limits.spend(tenant, "samples", n)
+            await self._limits.spend(tenant, "samples", n, field)
 
     def _identify(self, headers: Mapping[str, str]) -> ApiKey:
         key = self._keyring.find(_presented(headers))

@@ -83,8 +83,8 @@ class RateLimits:
         self._is_alone = False
         self._lines = anyio.Semaphore(MAX_CONNECTIONS)
 
-    async def spend(self, tenant: str, name: Counted, cost: int = 1) -> None:
-        """Count `cost`, if it is within the limit.
+    async def spend(self, tenant: str, name: Counted, cost: int = 1, field: str = "/sampling/n") -> None:
+        """Count `cost`, which stands in `field` of the request, if it is within the limit.
 
         Raises: RateLimited; ValidationFailed where the cost is more than the limit ever allows.
         """
@@ -92,7 +92,7 @@ class RateLimits:
         if item is None:
             return
         if cost > item.amount:
-            raise ValidationFailed(FieldError("/sampling/n", f"{cost} is over the {item.amount} that a key may draw"))
+            raise ValidationFailed(FieldError(field, f"{cost} is over the {item.amount} that a key may draw"))
         if not await self._is_spent_together(item, tenant, name, cost):
             await self._spend(self._local, item, tenant, name, cost)
 

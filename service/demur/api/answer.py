@@ -9,16 +9,18 @@ import anyio
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.openapi.models import Example
 
+from demur.api.events import EVENTS_IN_OPENAPI, DoneEvent, wire_event
 from demur.api.guard import requires
 from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
 from demur.api.requests import AnswerRequest
 from demur.api.responses import AnswerResponse
+from demur.api.streaming import EVENT_STREAM, EventStream, Tell, wants_events
 from demur.api.tenant import TenantDep
 from demur.engine.answering import Answering
 from demur.engine.engine import Engine
 from demur.settings import DefaultsSettings
-from demur.types import Answered
+from demur.types import Answered, Question
 
 T = TypeVar("T")
 
@@ -48,17 +50,17 @@ EXAMPLES: dict[str, Example] = {
 router = APIRouter(route_class=StrictRoute)
 
 
-def get_engine(request: Request) -> Engine:
+async def get_engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
 
 
-def get_answering(request: Request) -> Answering:
+async def get_answering(request: Request) -> Answering:
     answering: Answering = request.app.state.answering
     return answering
 
 
-def get_defaults(request: Request) -> DefaultsSettings:
+async def get_defaults(request: Request) -> DefaultsSettings:
     defaults: DefaultsSettings = request.app.state.settings.defaults
     return defaults
 
@@ -68,7 +70,13 @@ AnsweringDep = Annotated[Answering, Depends(get_answering)]
 DefaultsDep = Annotated[DefaultsSettings, Depends(get_defaults)]
 
 
-@router.post("/v1/answer", response_model=AnswerResponse, tags=["answer"], dependencies=[requires("answer")])
+@router.post(
+    "/v1/answer",
+    response_model=AnswerResponse,
+    tags=["answer"],
+    dependencies=[requires("answer")],
+    responses={200: {"content": {EVENT_STREAM: EVENTS_IN_OPENAPI}}},
+)
 @router.post("/answer", response_model=AnswerResponse, include_in_schema=False, dependencies=[requires("answer")])
 async def answer(
     body: Annotated[AnswerRequest, Body(openapi_examples=EXAMPLES)],
@@ -79,13 +87,27 @@ async def answer(
     defaults: DefaultsDep,
     tenant: TenantDep,
 ) -> AnswerResponse | Response:
-    """Answer a question, with the evidence for the answer and a decision: answer, retrieve or abstain."""
+    """Answer a question, with the evidence for the answer and a decision: answer, retrieve or abstain.
+
+    With `Accept: text/event-stream` samples and their meanings are told as they land.
+    """
     question = body.to_domain(defaults, engine.model, tenant)
+    if wants_events(request):
+        return _told(question, body, answering, defaults)
     answered = await while_connected(request, lambda: answering.answer(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    response.headers.update(_verdict_headers(answered))
+    response.headers.update(verdict_headers(answered))
     return AnswerResponse.from_domain(answered, body.include, defaults.abstain_text)
+
+
+def _told(question: Question, body: AnswerRequest, answering: Answering, defaults: DefaultsSettings) -> EventStream:
+    async def work(tell: Tell) -> None:
+        answered = await answering.answer(question, lambda event: tell(*wire_event(event)))
+        tell("result", AnswerResponse.from_domain(answered, body.include, defaults.abstain_text))
+        tell("done", DoneEvent())
+
+    return EventStream(work)
 
 
 async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) -> T | None:
@@ -110,7 +132,7 @@ async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) ->
     return result
 
 
-def _verdict_headers(answered: Answered) -> dict[str, str]:
+def verdict_headers(answered: Answered) -> dict[str, str]:
     """The verdict for clients that cannot see the body, and where the time went (milliseconds, W3C Server-Timing).
 
     The phases follow one another: of entailment, what ran after generation.

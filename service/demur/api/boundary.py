@@ -14,10 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demur.access.rate_limits import Standing, limit_headers, recorded_standings
-from demur.api.problems import CLIENT_CLOSED_REQUEST, problem
+from demur.api.problems import CLIENT_CLOSED_REQUEST, problem_of
 from demur.errors import BodyTooLarge, BodyTooSlow
 from demur.observability.logging import logger
-from demur.observability.metrics import Metrics
+from demur.observability.metrics import METHODS, Metrics
+from demur.observability.tracing import Tracer, Trail, exemplar, following
 from demur.types import ANONYMOUS
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -32,7 +33,13 @@ SECURITY_HEADERS = {
 # For the origins that the settings name. No credentials: a key travels in a header that a page sets itself.
 CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST", "DELETE"],
-    "allow_headers": ["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+    "allow_headers": [
+        *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-Request-ID"),
+        *("X-Demur-Quality", "X-Demur-On-Abstain"),
+        # what OpenAI's client for browsers sends along
+        *(f"X-Stainless-{each}" for each in ("Arch", "Helper-Method", "Lang", "OS", "Package-Version")),
+        *(f"X-Stainless-{each}" for each in ("Retry-Count", "Runtime", "Runtime-Version", "Timeout")),
+    ],
     "expose_headers": ["*"],
 }
 _QUIET = {"/livez", "/readyz", "/startupz", "/health", "/metrics"}
@@ -41,14 +48,21 @@ _QUIET = {"/livez", "/readyz", "/startupz", "/health", "/metrics"}
 class RequestContext:
     """Gives a request its id, counts it by route template, and logs how it ended."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        scope["demur.request_id"] = _request_id(Headers(scope=scope))
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        scope["demur.request_id"] = _request_id(headers)
+        with following(Trail.of(scope["demur.request_id"], headers, self._tracer)):
+            await self._handle(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
         status = CLIENT_CLOSED_REQUEST
         standings: dict[str, Standing] = {}
@@ -66,24 +80,23 @@ class RequestContext:
         except ClientDisconnect:
             pass  # during its upload: there is nobody to answer
         except Exception as error:
-            logger.error("bug", id=scope["demur.request_id"], exc_info=error)
+            response = problem_of(Request(scope), error)
             if status != CLIENT_CLOSED_REQUEST:
                 raise  # the response has begun: only the server can cut it off
-            response = problem(Request(scope), "internal", "an unexpected error, not the fault of your request")
             await response(scope, receive, send_with_headers)
         finally:
             self._record(scope, status, perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route: str = getattr(scope.get("route"), "path", "unmatched")
-        labels = (route, scope["method"] if route != "unmatched" else "other", f"{status // 100}xx")
+        is_known = route != "unmatched" and scope["method"] in METHODS
+        labels = (route, scope["method"] if is_known else "other", f"{status // 100}xx")
         self._metrics.http_requests.labels(*labels).inc()
-        self._metrics.http_seconds.labels(*labels).observe(seconds)
+        self._metrics.http_seconds.labels(*labels).observe(seconds, exemplar())
         log = logger.debug if route in _QUIET else logger.info
         tenant = scope.get("demur.tenant", ANONYMOUS)
         log(
             "request",
-            id=scope["demur.request_id"],
             route=route,
             tenant=tenant,
             status=status,

@@ -85,7 +85,7 @@ async def give_feedback(
         _count(metrics, error)
         raise
     _count(metrics, None)
-    metrics.feedback.labels(record.model, feedback.label or "score", feedback.source).inc()
+    request.app.state.reliability.hear(record, feedback)
     if feedback.source == "audit":
         retesting: Retesting = request.app.state.retesting
         retesting.poke()

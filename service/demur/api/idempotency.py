@@ -2,7 +2,7 @@
 
 A client that sends a key relies on it. Where the store is away the request is refused (503) rather than done without;
 where the work is done and its reply cannot be kept, the reply says so (`Idempotency-Kept: false`). Replies other than
-2xx are not kept: what was refused may be sent again with the same key.
+2xx are not kept: what was refused may be sent again with the same key. Events are kept when they have all been told.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 from fastapi import Request, Response
 
+from demur.api.streaming import EventStream, wants_events
 from demur.errors import DemurError, IdempotencyInProgress, InvalidRequest
 from demur.observability.logging import logger
 from demur.storage.base import InProgress, Replay, Started, Store
@@ -49,7 +50,8 @@ class Idempotency:
             return await respond()
         self._check(key)
         scope = f"{tenant}:{request.scope['endpoint'].__name__}"  # one for all paths of a route
-        fingerprint = hashlib.sha256(await request.body()).hexdigest()
+        form = b"events:" if wants_events(request) else b"body:"
+        fingerprint = hashlib.sha256(form + await request.body()).hexdigest()
         hold = _seconds_asked(document, self.max_seconds) + _MARGIN_SECONDS
         outcome = await self.store.begin(scope, key, fingerprint, hold_seconds=hold)
         if isinstance(outcome, Replay):
@@ -69,17 +71,27 @@ class Idempotency:
     async def _first(
         self, scope: str, key: str, started: Started, respond: Callable[[], Awaitable[Response]]
     ) -> Response:
-        packed = None
+        packed, is_stream = None, False
         try:
             response = await respond()
-            packed = _pack(response)
+            if is_stream := isinstance(response, EventStream):
+                response.at_end(lambda events: self._end(scope, key, started, response, events))
+            else:
+                packed = _pack(response, bytes(response.body))
         finally:
-            if packed is None:
+            if packed is None and not is_stream:
                 with anyio.CancelScope(shield=True):
                     await self._abandon(scope, key, started)
         if packed is not None and not await self._is_kept(scope, key, started, packed):
             response.headers["Idempotency-Kept"] = "false"
         return response
+
+    async def _end(self, scope: str, key: str, started: Started, response: Response, events: bytes | None) -> None:
+        packed = None if events is None else _pack(response, events)
+        if packed is None:
+            await self._abandon(scope, key, started)
+        else:
+            await self._is_kept(scope, key, started, packed)
 
     async def _is_kept(self, scope: str, key: str, started: Started, packed: bytes) -> bool:
         try:
@@ -98,14 +110,15 @@ class Idempotency:
 def _seconds_asked(document: Any, at_most: float) -> float:
     """How long the request may take: a holder that crashed is waited for no longer."""
     asked = document.get("timeout_s") if isinstance(document, dict) else None
+    if isinstance(document, dict) and isinstance(options := document.get("uncertainty"), dict):
+        asked = options.get("timeout_s")
     seconds = float(asked) if isinstance(asked, int | float) and asked > 0 else _DEFAULT_SECONDS
     return min(seconds, at_most)
 
 
-def _pack(response: Response) -> bytes | None:
-    """None for what is not kept: refusals, and streams, whose words are gone once they are said."""
-    body = getattr(response, "body", None)
-    if not 200 <= response.status_code < 300 or not isinstance(body, bytes):
+def _pack(response: Response, body: bytes) -> bytes | None:
+    """None for a refusal, which is not kept."""
+    if not 200 <= response.status_code < 300:
         return None
     headers = {name: value for name, value in response.headers.items() if name.startswith(_KEPT_HEADERS)}
     return json.dumps({"status": response.status_code, "headers": headers, "body": body.decode()}).encode()

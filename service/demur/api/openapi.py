@@ -10,10 +10,13 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
 
 from demur.access.gate import Need
+from demur.api.events import EVENTS
 from demur.api.guard import open_to_all, requires
 from demur.api.idempotency import MAX_KEY_CHARS
+from demur.api.openai_errors import OPENAI_PATHS, OpenAIError, openai_status
 from demur.api.reading import StrictRoute
 
 _PROBLEM = "Problem"
@@ -77,10 +80,11 @@ def _pages(need: Need) -> APIRouter:
 def _describe(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= {**problem.pop("$defs"), _PROBLEM: problem}
+    unnamed: list[type[BaseModel]] = [Problem, OpenAIError, *EVENTS.values()]
+    _, defined = models_json_schema([(m, "validation") for m in unnamed], ref_template="#/components/schemas/{model}")
+    schemas |= defined["$defs"]
     for path, method, operation in _operations(document):
-        _add_problems(operation, has_parameters="{" in path)
+        _add_problems(operation, path)
         if method == "post":
             operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -94,17 +98,19 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
             yield path, method, operation
 
 
-def _add_problems(operation: dict[str, Any], *, has_parameters: bool) -> None:
+def _add_problems(operation: dict[str, Any], path: str) -> None:
     """What the route itself declares stays, but for FastAPI's 422, which is not how we say it."""
+    is_openai = path in OPENAI_PATHS
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     statuses = set(_ALWAYS)
     statuses |= _WITH_KEY if operation.get("security") else set()
-    statuses |= _WITH_PARAMETERS if has_parameters or operation.get("parameters") else set()
+    statuses |= _WITH_PARAMETERS if "{" in path or operation.get("parameters") else set()
     statuses |= _WITH_BODY if "requestBody" in operation else set()
-    content = {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{_PROBLEM}"}}}
-    for status in sorted(statuses):
+    kind, schema = ("application/json", "OpenAIError") if is_openai else ("application/problem+json", _PROBLEM)
+    content = {kind: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    for status in sorted({openai_status(s) for s in statuses} if is_openai else statuses):
         responses.setdefault(str(status), {"description": "A problem.", "content": content})
 
 

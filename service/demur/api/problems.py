@@ -11,7 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from demur.errors import DemurError, FieldError, ValidationFailed
+from demur.api.openai_errors import is_openai_path, openai_error, openai_status, told_error
+from demur.errors import DemurError, FieldError, RefusedByBackend, UnsupportedByBackend, ValidationFailed
+from demur.observability.logging import logger
 
 CLIENT_CLOSED_REQUEST = 499
 MAX_ERRORS = 100  # of one request that are told: else a small body could ask for a large reply
@@ -77,8 +79,17 @@ def install(app: FastAPI) -> None:
 
 
 def problem(request: Request, slug: str, detail: str, **extra: Any) -> Response:
-    """A problem+json response; `extra` members that are None are left out."""
+    """A problem+json response, or on the paths for OpenAI's clients an error as they read it.
+
+    `extra` members that are None are left out.
+    """
     known = PROBLEMS[slug]
+    headers = {"x-should-retry": str(known.status in RETRYABLE).lower()}
+    if known.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if is_openai_path(request.scope):
+        status = openai_status(known.status)
+        return JSONResponse(openai_error(status, slug, detail, extra.get("errors")), status, headers)
     body = {
         "type": f"{request.scope.get('root_path', '')}/problems/{slug}",
         "title": known.title,
@@ -89,15 +100,18 @@ def problem(request: Request, slug: str, detail: str, **extra: Any) -> Response:
         **extra,
     }
     present = {name: value for name, value in body.items() if value is not None}
-    headers = {"x-should-retry": str(known.status in RETRYABLE).lower()}
-    if known.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(present, known.status, headers, media_type="application/problem+json")
 
 
-async def _demur_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, DemurError)  # noqa: S101 - registered for this class only
-    errors = error.errors if isinstance(error, ValidationFailed) else ()
+def problem_of(request: Request, error: Exception) -> Response:
+    """The problem that an error is to its caller; one that nobody expected is logged, and not told."""
+    if not isinstance(error, DemurError):
+        logger.error("bug", exc_info=error)
+        return problem(request, "internal", "an unexpected error, not the fault of your request")
+    if isinstance(error, RefusedByBackend) and is_openai_path(request.scope):
+        told = told_error(error.status, error.code, str(error), error.told)
+        return JSONResponse(told, error.status, {"x-should-retry": "false"})
+    errors = error.errors if isinstance(error, ValidationFailed | UnsupportedByBackend) else ()
     pointers = [{"pointer": e.pointer, "detail": e.detail} for e in errors] or None
     wait = error.retry_after_seconds
     response = problem(request, error.code, str(error), errors=pointers, retry_after_s=wait)
@@ -106,13 +120,17 @@ async def _demur_error(request: Request, error: Exception) -> Response:
     return response
 
 
+async def _demur_error(request: Request, error: Exception) -> Response:
+    return problem_of(request, error)
+
+
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
     found = error.errors()
     fields = [FieldError(_pointer(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in found[:MAX_ERRORS]]
     if len(found) > MAX_ERRORS:
         fields.append(FieldError("", f"and {len(found) - MAX_ERRORS} more"))
-    return await _demur_error(request, ValidationFailed(*fields))
+    return problem_of(request, ValidationFailed(*fields))
 
 
 def _pointer(loc: tuple[Any, ...]) -> str:

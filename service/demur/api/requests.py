@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -29,6 +30,7 @@ from demur.types import (
     Retrieval,
     Role,
     Sampling,
+    SamplingMode,
 )
 
 Quality = Literal["fast", "balanced", "thorough"]
@@ -38,6 +40,7 @@ ShortText = Annotated[str, StringConstraints(max_length=128)]
 
 DEFAULT_MAX_TOKENS = 256
 DEFAULT_TIMEOUT_S = 60.0
+DEFAULT_MIN_N = 5
 SAMPLES: dict[Quality, int] = {"fast": 5, "balanced": 10, "thorough": 20}
 
 
@@ -71,6 +74,18 @@ class SamplingIn(_Wire):
     max_tokens: int | None = Field(None, ge=1, description="Per sample; 256 when left out.")
     stop: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = Field(default=[], max_length=4)
     seed: int | None = Field(None, ge=0, le=2**31 - 1, description="Same request, same seed: same samples.")
+    mode: SamplingMode = Field(
+        "fixed", description="adaptive: the rest is given up once one meaning leads clearly among `min_n` or more."
+    )
+    min_n: int | None = Field(None, ge=2, description="adaptive: samples at the first look; 5, or n, when left out.")
+
+    @model_validator(mode="after")
+    def _first_look_comes_in_time(self) -> Self:
+        if self.min_n is not None and self.mode == "fixed":
+            raise ValueError("min_n belongs to `mode: adaptive`")
+        if self.min_n is not None and self.n is not None and self.min_n > self.n:
+            raise ValueError(f"min_n is {self.min_n}, and only {self.n} samples are drawn")
+        return self
 
     @field_validator("temperature")
     @classmethod
@@ -118,8 +133,8 @@ class CacheIn(_Wire):
     )
 
 
-class AnswerRequest(_Wire):
-    """A question. Send `prompt` or `messages`; everything else has a default."""
+class QuestionRequest(_Wire):
+    """What is asked, and how to decide on an answer to it."""
 
     prompt: str | None = Field(None, description="The question as one text.")
     messages: list[MessageIn] | None = Field(None, min_length=1, max_length=128, description="The question as a chat.")
@@ -127,17 +142,11 @@ class AnswerRequest(_Wire):
     context: list[PassageIn] = Field(default=[], max_length=32, description="Retrieved passages.")
     quality: Quality | None = Field(None, description="5, 10 or 20 samples; `balanced` (10) when left out.")
     sampling: SamplingIn = SamplingIn()
-    answer_strategy: Literal["auto", "mode", "greedy"] = Field(
-        "auto",
-        description="auto: the T=0 answer if it lies in the heaviest cluster, else that cluster's representative; "
-        "mode: always the representative; greedy: always the T=0 answer.",
-    )
     policy: Annotated[
         Annotated[Literal["default"], Tag("named policy")] | Annotated[PolicyIn, Tag("own policy")],
         Discriminator(lambda value: "named policy" if isinstance(value, str) else "own policy"),
     ] = Field("default", description="A named policy, or thresholds of your own.")
     retrieval: RetrievalIn = RetrievalIn()
-    cache: CacheIn = CacheIn()
     on_abstain: Literal["annotate", "replace", "omit"] = Field(
         "annotate", description="Keep the text, replace it by a fixed one, or send `answer: null`."
     )
@@ -147,11 +156,6 @@ class AnswerRequest(_Wire):
     )
     on_deadline: Literal["partial", "error"] = Field("partial", description="partial: decide on >= 2 finished samples.")
     strict: bool = Field(False, description="Refuse rather than answer with a missing or weakened signal.")
-    metadata: dict[
-        Annotated[str, StringConstraints(min_length=1, max_length=64)],
-        Annotated[str, StringConstraints(max_length=512)],
-    ] = Field(default={}, max_length=16, description="Echoed, and kept with the record.")
-    user: ShortText | None = Field(None, description="Who asks, in your words; only a hash of it is kept.")
 
     @field_validator("prompt")
     @classmethod
@@ -166,7 +170,7 @@ class AnswerRequest(_Wire):
         return messages
 
     @model_validator(mode="after")
-    def _one_form(self) -> AnswerRequest:
+    def _one_form(self) -> QuestionRequest:
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("send exactly one of `prompt` and `messages`")
         return self
@@ -183,16 +187,12 @@ class AnswerRequest(_Wire):
             sampling=self._sampling(defaults, quality, tenant),
             policy=Policy() if self.policy == "default" else self.policy.to_domain(),
             retrieval=Retrieval(**self.retrieval.model_dump()),
-            answer_strategy=self.answer_strategy,
             on_abstain=self.on_abstain,
             on_deadline=self.on_deadline,
-            timeout_seconds=self.timeout_s or min(DEFAULT_TIMEOUT_S, defaults.max_timeout_s),
+            timeout_seconds=timeout_seconds(self.timeout_s, defaults),
             strict=self.strict,
             quality=quality,
-            metadata=self.metadata,
-            cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
             tenant=tenant,
-            user=None if self.user is None else hashed_user(self.user, tenant),
         )
 
     def _within(self, defaults: DefaultsSettings) -> None:
@@ -216,15 +216,48 @@ class AnswerRequest(_Wire):
 
     def _sampling(self, defaults: DefaultsSettings, quality: Quality, tenant: str) -> Sampling:
         asked = self.sampling
+        n = asked.n or min(SAMPLES[quality], defaults.max_samples)
         return Sampling(
-            n=asked.n or min(SAMPLES[quality], defaults.max_samples),
+            n=n,
             temperature=asked.temperature or defaults.temperature,
             top_p=asked.top_p,
             max_tokens=asked.max_tokens or min(DEFAULT_MAX_TOKENS, defaults.max_tokens),
             stop=tuple(asked.stop),
             seed=asked.seed,
             cache_scope=None if tenant == ANONYMOUS else tenant,
+            mode=asked.mode,
+            min_n=min(asked.min_n or DEFAULT_MIN_N, n),
         )
+
+
+class AnswerRequest(QuestionRequest):
+    """A question. Send `prompt` or `messages`; everything else has a default."""
+
+    answer_strategy: Literal["auto", "mode", "greedy"] = Field(
+        "auto",
+        description="auto: the T=0 answer if it lies in the heaviest cluster, else that cluster's representative; "
+        "mode: always the representative; greedy: always the T=0 answer.",
+    )
+    cache: CacheIn = CacheIn()
+    metadata: dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ] = Field(default={}, max_length=16, description="Echoed, and kept with the record.")
+    user: ShortText | None = Field(None, description="Who asks, in your words; only a hash of it is kept.")
+
+    def to_domain(self, defaults: DefaultsSettings, model: str, tenant: str = ANONYMOUS) -> Question:
+        """The question, within the operator's bounds. Raises ValidationFailed, ModelNotFound."""
+        return replace(
+            super().to_domain(defaults, model, tenant),
+            answer_strategy=self.answer_strategy,
+            metadata=self.metadata,
+            cache=CachePolicy(self.cache.mode, self.cache.ttl_s),
+            user=None if self.user is None else hashed_user(self.user, tenant),
+        )
+
+
+def timeout_seconds(asked: float | None, defaults: DefaultsSettings) -> float:
+    return asked or min(DEFAULT_TIMEOUT_S, defaults.max_timeout_s)
 
 
 def hashed_user(user: str, tenant: str) -> str:

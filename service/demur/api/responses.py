@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from demur.api.requests import Include
-from demur.types import Action, Answer, Answered, CacheStatus, Degradation, Reason, Sample, Scope, TokenConfidence
+from demur.types import (
+    ELSEWHERE,
+    Action,
+    Answer,
+    Answered,
+    CacheStatus,
+    Degradation,
+    Judgement,
+    Reason,
+    Sample,
+    Scope,
+    TokenConfidence,
+)
 
 
 class _Wire(BaseModel):
@@ -92,8 +105,28 @@ class SamplingOut(_Wire):
     requested: int
     completed: int
     failed: int
+    saved: int = Field(description="Given up because enough had landed (`sampling.mode: adaptive`).")
+    stopped_early: bool
     truncated: int
     seed: int | None
+
+
+class JudgementOut(_Wire):
+    """How probable it is that the premise entails the hypothesis, that it contradicts it, or neither."""
+
+    premise: int | None = Field(
+        description="Index of a sample, the first with its text; null: the T=0 answer, or the answer that is rated."
+    )
+    hypothesis: int | None
+    entailment: float
+    neutral: float
+    contradiction: float
+
+
+class VerdictOut(_Wire):
+    entailment: float
+    neutral: float
+    contradiction: float
 
 
 class NLIOut(_Wire):
@@ -104,6 +137,14 @@ class NLIOut(_Wire):
         description="Further pairs, asked of the model while samples were drawn, that were not needed in the end."
     )
     truncated: bool
+    judgements: list[JudgementOut] | None = Field(description="What joined samples to meanings, and kept them apart.")
+
+
+class AnswerNLIOut(NLIOut):
+    passages: list[VerdictOut | None] = Field(
+        description="For each passage, whether its best part entails the answer; null: it was not read."
+    )
+    contradicts_context: bool = Field(description="No passage entails the answer, and one contradicts it.")
 
 
 class UsageOut(_Wire):
@@ -128,13 +169,13 @@ class CacheOut(_Wire):
     ttl_s: float = Field(description="How long it is remembered from then on; 0: it is not.")
 
 
-class AnswerResponse(_Wire):
-    """The answer, the evidence for it, and what to do with it."""
+class VerdictResponse(_Wire):
+    """An answer, the evidence for it, and what to do with it."""
 
     id: str
-    object: Literal["answer"] = "answer"
+    object: str
     created: int = Field(description="Unix time, in seconds.")
-    model: str
+    model: str | None
     answer: str | None
     decision: Action
     reason: Reason
@@ -151,7 +192,7 @@ class AnswerResponse(_Wire):
     samples: list[SampleOut] | None
     token_logprobs: list[TokenOut] | None = Field(description="Tokens of the answer that token_confidence describes.")
     sampling: SamplingOut
-    nli: NLIOut | None
+    nli: AnswerNLIOut | None
     cache: CacheOut
     stored: bool = Field(description="Whether a durable record was kept, so that feedback on it will not be lost.")
     usage: UsageOut
@@ -160,15 +201,15 @@ class AnswerResponse(_Wire):
     metadata: dict[str, str]
 
     @classmethod
-    def from_domain(cls, answered: Answered, include: list[Include], abstain_text: str) -> AnswerResponse:
-        """`include` names the parts to send; the others are null."""
+    def from_domain(cls, answered: Answered, include: list[Include], abstain_text: str, **more: Any) -> Self:
+        """`include` names the parts to send; the others are null. `more`: what only a subclass has."""
         answer, use = answered.answer, answered.cache
         question, tokens = answer.question, "token_logprobs" in include
         return cls(
             id=answer.id,
             created=answer.created,
-            model=answer.model,
-            answer=_shown_text(answer, abstain_text),
+            model=None if answer.model == ELSEWHERE else answer.model,
+            answer=shown_text(answer, abstain_text, answer.text),
             decision=answer.decision.action,
             reason=answer.decision.reason,
             policy=PolicyOut.model_validate(answer.policy),
@@ -191,12 +232,21 @@ class AnswerResponse(_Wire):
             degraded=list(answer.degraded),
             timings=_timings(answer) if "timings" in include else None,
             metadata=dict(question.metadata),
+            **more,
         )
 
 
-def _shown_text(answer: Answer, abstain_text: str) -> str | None:
+class AnswerResponse(VerdictResponse):
+    """The answer, the evidence for it, and what to do with it."""
+
+    object: Literal["answer"] = "answer"
+    model: str
+
+
+def shown_text(answer: Answer, abstain_text: str, text: str) -> str | None:
+    """`text`, or what the question wants in its place where the decision is to abstain."""
     if answer.decision.action is not Action.ABSTAIN or answer.question.on_abstain == "annotate":
-        return answer.text
+        return text
     return abstain_text if answer.question.on_abstain == "replace" else None
 
 
@@ -236,21 +286,39 @@ def _sampling(answer: Answer) -> SamplingOut:
     return SamplingOut(
         requested=requested,
         completed=completed,
-        failed=requested - completed,
+        failed=requested - completed - answer.work.n_samples_saved,
+        saved=answer.work.n_samples_saved,
+        stopped_early=answer.work.n_samples_saved > 0,
         truncated=sum(s.is_truncated for s in answer.samples),
         seed=answer.question.sampling.seed,
     )
 
 
-def _nli(answer: Answer) -> NLIOut:
+def _nli(answer: Answer) -> AnswerNLIOut:
     work = answer.work
-    return NLIOut(
+    return AnswerNLIOut(
         model=answer.nli_model,
         pairs=work.n_pairs,
         pairs_cached=work.n_pairs_cached,
         pairs_speculative=work.n_pairs_speculative,
         truncated=work.nli_truncated,
+        judgements=shown_judgements(answer.judgements),
+        passages=[VerdictOut.model_validate(v) if v else None for v in answer.passage_verdicts],
+        contradicts_context=answer.contradicts_context,
     )
+
+
+def shown_judgements(judgements: Iterable[Judgement]) -> list[JudgementOut]:
+    return [
+        JudgementOut(
+            premise=judgement.premise,
+            hypothesis=judgement.hypothesis,
+            entailment=judgement.verdict.entailment,
+            neutral=judgement.verdict.neutral,
+            contradiction=judgement.verdict.contradiction,
+        )
+        for judgement in judgements
+    ]
 
 
 def _usage(answer: Answer) -> UsageOut:

@@ -13,7 +13,7 @@ from demur.storage.records import AnswerRecord, Feedback, FeedbackLabel, Feedbac
 from demur.types import Action, Degradation, Reason, Role
 
 
-def get_store(request: Request) -> Store:
+async def get_store(request: Request) -> Store:
     store: Store = request.app.state.store
     return store
 

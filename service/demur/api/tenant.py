@@ -1,4 +1,4 @@
-"""Whose request it is."""
+"""Whose request it is. Dependencies are coroutines: plain functions would each be sent to a thread and back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fastapi import Depends, Request
 from demur.types import ANONYMOUS
 
 
-def get_tenant(request: Request) -> str:
+async def get_tenant(request: Request) -> str:
     """The id of the API key; `anonymous` where there are no keys."""
     tenant: str = request.scope.get("demur.tenant", ANONYMOUS)
     return tenant
 
 
-def get_reach(request: Request, tenant: Annotated[str, Depends(get_tenant)]) -> str | None:
+async def get_reach(request: Request, tenant: Annotated[str, Depends(get_tenant)]) -> str | None:
     """Whose answers may be labelled: the caller's own; with the scope `admin` anybody's (None), as audits need."""
     scopes: frozenset[str] = request.scope.get("demur.scopes", frozenset())
     return None if "admin" in scopes else tenant

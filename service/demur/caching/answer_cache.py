@@ -52,6 +52,12 @@ class AnswerCache:
         default: remembered, else shared, else drawn. bypass: drawn, not remembered. refresh: drawn, and remembered in
         place of what was. only: remembered, or CacheMiss. Raises CacheMiss, Overloaded, and as `fresh`.
         """
+        answer, use = await self._answer(question, fresh)
+        if use.status in ("hit", "shared"):
+            self._metrics.samples.labels(answer.model, "saved").inc(question.sampling.n)
+        return answer, use
+
+    async def _answer(self, question: Question, fresh: Fresh) -> tuple[Answer, CacheUse]:
         mode = question.cache.mode
         asked = self._asked(question)
         if not self._ttl_seconds or mode == "bypass":

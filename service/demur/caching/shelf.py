@@ -15,8 +15,10 @@ from demur.observability.logging import logger
 from demur.observability.metrics import Metrics
 from demur.types import Answer, Question
 
-# Larger ones are read and written off the event loop, which they would hold up for milliseconds.
+# Larger ones are read and written off the event loop, which they would hold up for milliseconds. A thread costs the
+# others more than they take: it has to wait for a core that the models use.
 _QUICK_BYTES = 16 * 1024
+_QUICK_TOKENS = 1024
 
 
 class Shelf:
@@ -56,7 +58,7 @@ class Shelf:
         """The answer without its question, which is known to whoever finds it; None where it cannot be written."""
         kept = Kept(_unasked(answer), datetime.now(UTC).timestamp(), ttl_seconds)
         try:
-            return await to_thread.run_sync(encode, kept)
+            return encode(kept) if _is_quick(answer) else await to_thread.run_sync(encode, kept)
         except ValueError as error:
             self.count("error")
             logger.warning("cache_unwritable", reason=type(error).__name__)
@@ -86,6 +88,10 @@ class Shelf:
 
     def count(self, result: str) -> None:
         self._metrics.cache_requests.labels(self.tier.name, result).inc()
+
+
+def _is_quick(answer: Answer) -> bool:
+    return sum(len(sample.tokens or sample.text) for sample in answer.samples) <= _QUICK_TOKENS
 
 
 def _unasked(answer: Answer) -> Answer:

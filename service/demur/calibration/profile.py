@@ -30,7 +30,8 @@ class ProfileKey:
     """All that the signals depend on. Where any of it differs, the profile says nothing.
 
     `model_revision`, `nli_revision`: which weights, None where a server does not tell. `conversation`: digest of the
-    messages around the question. `nli_model`: None where answers are compared by normalised exact match; `normaliser`:
+    messages around the question. `first_look`: the number of samples at which an adaptive draw may stop, None where all
+    are always drawn. `nli_model`: None where answers are compared by normalised exact match; `normaliser`:
     version of that comparison.
     """
 
@@ -51,6 +52,7 @@ class ProfileKey:
     clustering_rule: str
     include_prompt: bool
     normaliser: int
+    first_look: int | None = None
 
     @property
     def digest(self) -> str:

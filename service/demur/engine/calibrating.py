@@ -117,6 +117,7 @@ class Calibration:
             clustering_rule=self._clustering.rule,
             include_prompt=self._clustering.include_prompt,
             normaliser=NORMALISER_VERSION,
+            first_look=sampling.min_n if sampling.mode == "adaptive" else None,
         )
 
     def read(
@@ -132,7 +133,7 @@ class Calibration:
         """What the profile of this question's key says; agreement and the caller's policy where there is none.
 
         A non-answer is not correct, and its confidence is 0. A guarantee comes with the profile's own thresholds only;
-        a suspended one is not given, and its thresholds stay.
+        a suspended one is not given, and its thresholds stay. No profile was fitted to answers made elsewhere.
         """
         profile = self._profile(question, served, degraded) if self._profiles else None
         stage = self._stage(profile, question) if profile else None
@@ -148,7 +149,7 @@ class Calibration:
         return Reading(confidence, profile.policy(certificate), profile.info(stage), guarantee)
 
     def _profile(self, question: Question, served: Served, degraded: Collection[Degradation]) -> Profile | None:
-        if is_void(degraded, served.nli_model):
+        if is_void(degraded, served.nli_model) or question.rated is not None or question.sampling.passed_on:
             return None
         return self._profiles.get(self.key(question, served))
 

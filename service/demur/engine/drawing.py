@@ -8,18 +8,28 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from demur.samplers.base import Sampler
+from demur.samplers.base import OnText, Sampler
 from demur.types import Message, Sample, Sampling
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What came of asking for `n_requested` samples and one greedy answer."""
+    """What came of asking for `n_requested` samples and one greedy answer. `stopped_early`: those here were enough.
+
+    `rated` was made elsewhere.
+    """
 
     samples: tuple[Sample, ...]
     greedy: Sample | None
     n_requested: int
     deadline_reached: bool
+    stopped_early: bool = False
+    rated: Sample | None = None
+
+    @property
+    def beside(self) -> Sample | None:
+        """What is compared with the samples, and none of them: the answer that is rated, else the greedy one."""
+        return self.rated or self.greedy
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -27,7 +37,11 @@ class Draw:
 
     @property
     def is_partial(self) -> bool:
-        return len(self.samples) < self.n_requested
+        return len(self.samples) < self.n_requested and not self.stopped_early
+
+    @property
+    def n_saved(self) -> int:
+        return self.n_requested - len(self.samples) if self.stopped_early else 0
 
     @property
     def n_truncated(self) -> int:
@@ -50,21 +64,24 @@ async def draw(
     sampling: Sampling,
     seconds: float,
     on_sample: Callable[[Sample], None] | None = None,
+    on_text: OnText | None = None,
+    enough: anyio.CancelScope | None = None,
 ) -> Draw:
-    """Collect answers until all are in or `seconds` have passed; then the rest is cancelled.
+    """Collect answers until all are in, `enough` is cancelled, or `seconds` have passed; then the rest is cancelled.
 
-    `on_sample` is told of each as it lands; it must not block.
+    `on_sample` is told of each as it lands, `on_text` of the greedy one while it is written; they must not block.
     """
     arrived: list[Sample] = []
-    with anyio.move_on_after(seconds) as scope:
-        async with aclosing(sampler.sample(messages, sampling)) as answers:
+    enough = enough or anyio.CancelScope()
+    with enough, anyio.move_on_after(seconds) as scope:
+        async with aclosing(sampler.sample(messages, sampling, on_text)) as answers:
             async for answer in answers:
                 arrived.append(_stripped(answer))
                 if on_sample:
                     on_sample(arrived[-1])
     samples = sorted((s for s in arrived if not s.is_greedy), key=lambda s: s.index)
     greedy = next((s for s in arrived if s.is_greedy), None)
-    return Draw(tuple(samples), greedy, sampling.n, scope.cancelled_caught)
+    return Draw(tuple(samples), greedy, sampling.n, scope.cancelled_caught, enough.cancelled_caught)
 
 
 def _stripped(sample: Sample) -> Sample:

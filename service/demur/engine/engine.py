@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -15,19 +17,23 @@ from demur.engine.answer_id import answer_id
 from demur.engine.calibrating import Calibration, Reading, Served
 from demur.engine.choosing import Choice, choose
 from demur.engine.drawing import Draw, draw
+from demur.engine.events import Begun, Listener
 from demur.engine.judging import Judge, Meanings
 from demur.engine.measuring import gives_no_answer, measure, reservations, view_clusters
+from demur.engine.partitioning import Partition, partitioned
 from demur.engine.prompting import PromptTemplate
 from demur.engine.recording import record
+from demur.engine.stopping import EarlyStop
 from demur.entailment.groundedness import Groundedness
 from demur.entailment.pair_memo import PairMemo
 from demur.errors import BackendError, DeadlineExceeded, DegradedRefused, UnsupportedByBackend
 from demur.estimators.token_probability import token_confidence
+from demur.observability import spans, tracing
 from demur.observability.metrics import Metrics
 from demur.policy import decide
-from demur.samplers.base import Sampler
+from demur.samplers.base import Forwarder, OnText, Sampler
 from demur.settings import ClusteringSettings
-from demur.types import Answer, Degradation, Question, Signals, Work
+from demur.types import ELSEWHERE, Answer, Degradation, Question, Sample, Signals, Work
 
 MIN_PARTIAL_SAMPLES = 2
 
@@ -44,10 +50,11 @@ _PASSING = {Degradation.DEADLINE, Degradation.NLI_UNAVAILABLE, Degradation.PARTI
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """When one request began, and when it must end; `perf_counter` seconds."""
+    """When one request began, and when it must end; `perf_counter` seconds, and the date of the beginning."""
 
     started: float
     deadline: float
+    date: datetime
 
     def seconds_left(self) -> float:
         return max(0.0, self.deadline - perf_counter())
@@ -118,6 +125,15 @@ class Engine:
         return self._memo
 
     @property
+    def forwarder(self) -> Forwarder | None:
+        """What hands requests on that cannot be scored; None where the language model runs in this process."""
+        return self._sampler if isinstance(self._sampler, Forwarder) else None
+
+    def place(self, timeout_seconds: float, tenant: str) -> AbstractAsyncContextManager[None]:
+        """A place among the answers at work. Raises: Overloaded, Draining."""
+        return self._admission.place(timeout_seconds, tenant)
+
+    @property
     def template_digest(self) -> str:
         return self._template.digest
 
@@ -134,24 +150,49 @@ class Engine:
         """Refuse new questions from now on; accepted ones are finished."""
         self._admission.drain()
 
-    async def answer(self, question: Question) -> Answer:
-        """Raises: Overloaded, Draining, ContextLengthExceeded, BackendError, DeadlineExceeded, DegradedRefused."""
+    async def answer(
+        self, question: Question, listener: Listener | None = None, on_text: OnText | None = None
+    ) -> Answer:
+        """`on_text` hears the greedy answer while it is written, where the sampler tells it.
+
+        Raises: Overloaded, Draining, ContextLengthExceeded, BackendError, DeadlineExceeded, DegradedRefused."""
         try:
             with anyio.fail_after(question.timeout_seconds):
-                answer = await self._answer(question)
+                answer = await self._answer(question, listener, on_text)
         except TimeoutError as error:
             raise _too_late(question) from error
         record(answer, self._metrics)
         return answer
 
-    async def _answer(self, question: Question) -> Answer:
+    async def cluster(self, texts: Sequence[str], question: str, *, tenant: str, timeout_seconds: float) -> Partition:
+        """Which of `texts` mean the same, as answers to `question`; without the model, or the time, by words alone.
+
+        Raises: Overloaded, Draining.
+        """
         started = perf_counter()
-        clock = _Clock(started, started + question.timeout_seconds)
-        judge = Judge(self._memo, self._clustering, question.tenant, overlaps=self._overlaps)
+        judge = Judge(self._memo, self._clustering, tenant)
+        async with self._admission.place(timeout_seconds, tenant):
+            seconds = timeout_seconds - (perf_counter() - started)
+            partition = await partitioned(texts, question, judge, seconds=max(0.0, seconds))
+        for reason in partition.degraded:
+            self._metrics.degraded.labels(reason.value).inc()
+        return partition
+
+    async def _answer(self, question: Question, listener: Listener | None, on_text: OnText | None) -> Answer:
+        started = perf_counter()
+        clock = _Clock(started, started + question.timeout_seconds, datetime.now(UTC))
+        id_ = answer_id(clock.date)
+        enough = anyio.CancelScope()
+        stop = EarlyStop(question.sampling, enough.cancel) if question.sampling.mode == "adaptive" else None
+        judge = Judge(
+            self._memo, self._clustering, question.tenant, overlaps=self._overlaps, listener=listener, stop=stop
+        )
         async with self._admission.place(question.timeout_seconds, question.tenant):
             admitted = perf_counter()
+            if listener is not None:
+                listener(Begun(id_, question.sampling.n))
             async with judge.looking_ahead(question.text, n_samples=question.sampling.n):
-                drawn = await self._draw(question, judge, clock)
+                drawn = await self._draw(question, judge, clock, on_text, enough)
                 generated = perf_counter()
                 evidence = await _judged(question, drawn, judge, clock)
         judged = perf_counter()
@@ -160,6 +201,7 @@ class Engine:
             n_pairs_cached=judge.n_pairs_cached,
             n_pairs_speculative=judge.n_pairs_speculative,
             nli_truncated=judge.is_truncated,
+            n_samples_saved=drawn.n_saved,
             n_prompt_tokens=drawn.n_prompt_tokens,
             n_completion_tokens=drawn.n_completion_tokens,
             queue_seconds=admitted - started,
@@ -167,22 +209,35 @@ class Engine:
             nli_seconds=judge.hidden_seconds + judged - generated,
             nli_hidden_seconds=judge.hidden_seconds,
         )
-        return self._conclude(question, evidence, work, clock)
+        with tracing.span("decide") as span:
+            answer = self._conclude(id_, question, evidence, work, clock)
+            spans.tell_decision(span, answer)
+        return answer
 
-    async def _draw(self, question: Question, judge: Judge, clock: _Clock) -> Draw:
+    async def _draw(
+        self, question: Question, judge: Judge, clock: _Clock, on_text: OnText | None, enough: anyio.CancelScope
+    ) -> Draw:
+        rated = question.rated
+        if rated is not None and rated.samples:
+            return Draw(rated.samples, None, len(rated.samples), deadline_reached=False, rated=rated.answer)
+        hear = judge.hear if rated is None else _heard_beside(rated.answer, judge.hear)
         reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
         seconds = max(0.0, clock.seconds_left() - reserve)
-        drawn = await draw(self._sampler, self._template.messages(question), question.sampling, seconds, judge.hear)
+        messages, sampling = self._template.messages(question), question.sampling
+        with tracing.span("generate", is_call=True) as span:
+            spans.tell_request(span, self.model, messages, sampling)
+            drawn = await draw(self._sampler, messages, sampling, seconds, hear, on_text, enough)
+            spans.tell_samples(span, drawn.samples, drawn.greedy, drawn.n_prompt_tokens, drawn.n_completion_tokens)
         if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
             raise _too_late(question)
         if not drawn.samples:
             raise BackendError("the language model finished none of the samples")
-        return drawn
+        return replace(drawn, rated=rated.answer) if rated else drawn
 
-    def _conclude(self, question: Question, evidence: _Evidence, work: Work, clock: _Clock) -> Answer:
+    def _conclude(self, id_: str, question: Question, evidence: _Evidence, work: Work, clock: _Clock) -> Answer:
         drawn, clustering, choice = evidence.drawn, evidence.meanings.clustering, evidence.choice
         uncertainty = measure(drawn.samples, clustering, choice, question.sampling)
-        tokens = token_confidence(drawn.greedy or choice.sample)
+        tokens = token_confidence(drawn.beside or choice.sample)
         degraded = reservations(question, drawn, evidence.judge, uncertainty)
         _refuse_if_strict(question, degraded)
         read = read_signals(uncertainty, tokens, n_samples=len(drawn.samples), greedy_agrees=_greedy_agrees(evidence))
@@ -196,11 +251,10 @@ class Engine:
         )
         signals = _signals(question, evidence, reading)
         decision = decide(signals, reading.policy, question.retrieval)
-        now = datetime.now(UTC)
         return Answer(
-            id=answer_id(now),
-            created=int(now.timestamp()),
-            model=self.model,
+            id=id_,
+            created=int(clock.date.timestamp()),
+            model=ELSEWHERE if question.rated and question.rated.samples else self.model,
             nli_model=self.nli_model,
             question=question,
             text=choice.sample.text,
@@ -216,18 +270,28 @@ class Engine:
             groundedness=signals.groundedness,
             clusters=view_clusters(drawn.samples, clustering, question.sampling),
             samples=drawn.samples,
-            greedy=drawn.greedy,
-            greedy_cluster=evidence.meanings.greedy_id,
+            greedy=None if question.rated else drawn.greedy,
+            greedy_cluster=None if question.rated else evidence.meanings.beside_id,
             semantic_ids=clustering.semantic_ids,
             degraded=degraded if reading.info else (*degraded, Degradation.UNCALIBRATED),
             work=work.until(perf_counter() - clock.started),
+            judgements=evidence.meanings.judgements,
+            chosen_cluster=choice.semantic_id,
+            passage_verdicts=evidence.grounds.by_passage if evidence.grounds else (),
+            contradicts_context=signals.contradicts_context,
         )
+
+
+def _heard_beside(rated: Sample, hear: Callable[[Sample], None]) -> Callable[[Sample], None]:
+    """What is compared with the samples is the answer that is rated; the greedy one is not needed."""
+    hear(replace(rated, is_greedy=True))
+    return lambda sample: None if sample.is_greedy else hear(sample)
 
 
 async def _judged(question: Question, drawn: Draw, judge: Judge, clock: _Clock) -> _Evidence:
     """Each step may use most of the time that is left; the rest is for what follows it."""
     meanings = await judge.meanings(question.text, drawn, seconds=0.8 * clock.seconds_left())
-    choice = choose(drawn.samples, meanings.clustering, drawn.greedy, meanings.greedy_id, question.answer_strategy)
+    choice = choose(drawn.samples, meanings.clustering, drawn.beside, meanings.beside_id, question.answer_strategy)
     grounds = None
     if question.context:
         grounds = await judge.grounds(question, choice.sample.text, seconds=0.8 * clock.seconds_left())
@@ -250,8 +314,8 @@ def _signals(question: Question, evidence: _Evidence, reading: Reading) -> Signa
 
 
 def _greedy_agrees(evidence: _Evidence) -> bool | None:
-    """Whether the greedy answer lies in the heaviest cluster; None where none was drawn (`no_greedy`)."""
-    return evidence.meanings.greedy_id == evidence.choice.heaviest_id if evidence.drawn.greedy else None
+    """Whether the answer beside the samples lies in the heaviest cluster; None where there is none (`no_greedy`)."""
+    return evidence.meanings.beside_id == evidence.choice.heaviest_id if evidence.drawn.beside else None
 
 
 def _too_late(question: Question) -> DeadlineExceeded:

@@ -72,13 +72,13 @@ def reservations(question: Question, drawn: Draw, judge: Judge, uncertainty: Unc
     is_unmodified = question.sampling.is_unmodified
     found = {
         Degradation.NO_LOGPROBS: _lacks_logprobs(drawn, uncertainty, is_unmodified=is_unmodified),
-        Degradation.NO_GREEDY: drawn.greedy is None,
+        Degradation.NO_GREEDY: drawn.beside is None,
         Degradation.MODIFIED_SAMPLING: not is_unmodified,
         Degradation.PARTIAL_SAMPLES: drawn.is_partial,
         Degradation.NLI_UNAVAILABLE: judge.has_fallen_back,
         Degradation.NLI_TRUNCATED: judge.is_truncated,
         Degradation.SAMPLES_TRUNCATED: drawn.n_truncated > 0,
-        Degradation.LONG_ANSWERS: _median_words(drawn.samples) > LONG_ANSWER_WORDS,
+        Degradation.LONG_ANSWERS: is_long(drawn.samples),
         Degradation.DEADLINE: drawn.deadline_reached or judge.ran_out_of_time,
     }
     return tuple(reason for reason, holds in found.items() if holds)
@@ -86,11 +86,12 @@ def reservations(question: Question, drawn: Draw, judge: Judge, uncertainty: Unc
 
 def _lacks_logprobs(drawn: Draw, uncertainty: Uncertainty, *, is_unmodified: bool) -> bool:
     """Whether logprobs are missing, or are not the model's own, so that a number had to be left out."""
-    all_answers = [*drawn.samples, drawn.greedy] if drawn.greedy else drawn.samples
+    all_answers = [*drawn.samples, drawn.beside] if drawn.beside else drawn.samples
     has_all = all(token_confidence(answer) is not None for answer in all_answers)
     is_unweighted = is_unmodified and uncertainty.semantic_entropy_weighted is None
     return not has_all or (is_unweighted and drawn.n_truncated < len(drawn.samples))
 
 
-def _median_words(samples: Sequence[Sample]) -> float:
-    return statistics.median(len(s.text.split()) for s in samples)
+def is_long(samples: Sequence[Sample]) -> bool:
+    """Whether entailment of whole texts no longer means that they answer the same."""
+    return statistics.median(len(s.text.split()) for s in samples) > LONG_ANSWER_WORDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from demur.observability.metrics import Metrics
+from demur.observability.tracing import exemplar
 from demur.types import Answer, Degradation
 
 
@@ -12,6 +13,8 @@ def record(answer: Answer, metrics: Metrics) -> None:
     metrics.answers.labels(model, answer.question.quality, decision.action.value, decision.reason.value).inc()
     metrics.confidence.labels(model, decision.action.value).observe(answer.confidence)
     metrics.clusters.labels(model).observe(answer.uncertainty.num_clusters)
+    if answer.calibration is not None:
+        metrics.calibration_fitted.labels(model).set(answer.calibration.fitted_at.timestamp())
     for reason in answer.degraded:
         metrics.degraded.labels(reason.value).inc()
     _record_signals(answer, metrics)
@@ -21,9 +24,15 @@ def record(answer: Answer, metrics: Metrics) -> None:
 def _record_signals(answer: Answer, metrics: Metrics) -> None:
     """A missing signal is not observed: it must not pass for 0."""
     uncertainty = answer.uncertainty
-    metrics.entropy.labels(answer.model, "discrete").observe(uncertainty.semantic_entropy)
+    seen = exemplar()
+    metrics.entropy.labels(answer.model, "discrete").observe(uncertainty.semantic_entropy, seen)
+    if uncertainty.semantic_entropy_normalized is not None:
+        metrics.entropy_normalized.labels(answer.model).observe(uncertainty.semantic_entropy_normalized, seen)
     if uncertainty.semantic_entropy_weighted is not None:
-        metrics.entropy.labels(answer.model, "weighted").observe(uncertainty.semantic_entropy_weighted)
+        metrics.entropy.labels(answer.model, "weighted").observe(uncertainty.semantic_entropy_weighted, seen)
+    masses = [cluster.mass for cluster in answer.clusters if cluster.mass is not None]
+    if masses:
+        metrics.cluster_mass.labels(answer.model).observe(max(masses))
     if answer.token_confidence is not None:
         metrics.token_confidence.labels(answer.model).observe(answer.token_confidence.mean)
     if answer.groundedness is not None:
@@ -37,8 +46,9 @@ def _record_work(answer: Answer, metrics: Metrics) -> None:
         "ok": len(answer.samples) - n_truncated,
         "truncated": n_truncated,
         "cancelled" if Degradation.DEADLINE in answer.degraded else "error": (
-            answer.question.sampling.n - len(answer.samples)
+            answer.question.sampling.n - len(answer.samples) - work.n_samples_saved
         ),
+        "saved": work.n_samples_saved,
     }
     for outcome, n in outcomes.items():
         metrics.samples.labels(model, outcome).inc(n)
@@ -53,4 +63,4 @@ def _record_work(answer: Answer, metrics: Metrics) -> None:
         "decide": work.decide_seconds,
     }
     for phase, seconds in phases.items():
-        metrics.phase_seconds.labels(phase).observe(seconds)
+        metrics.phase_seconds.labels(phase).observe(seconds, exemplar())

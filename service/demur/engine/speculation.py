@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 
 import anyio
@@ -23,11 +24,19 @@ class Speculation:
     asked ahead is what that clustering would ask if no further sample came, so little is asked in vain.
     """
 
-    def __init__(self, clusterer: Clusterer, tally: PairTally, question: str, n_samples: int) -> None:
+    def __init__(
+        self,
+        clusterer: Clusterer,
+        tally: PairTally,
+        question: str,
+        n_samples: int,
+        on_verdicts: Callable[[], None] | None = None,
+    ) -> None:
         self._clusterer = clusterer
         self._tally = tally
         self._question = question
         self._n_samples = n_samples
+        self._on_verdicts = on_verdicts
         self._answers: list[str] = []
         self._greedy: str | None = None
         self._news = anyio.Event()
@@ -79,6 +88,8 @@ class Speculation:
             await self._tally.label_ahead(pairs)
         finally:
             self._count_hidden()
+        if self._on_verdicts and not self._is_over:
+            self._on_verdicts()
 
     def _count_hidden(self) -> None:
         if self._asking_since is not None:

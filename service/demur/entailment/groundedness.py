@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from demur.entailment.base import EntailmentModel
-from demur.types import Pair, Passage, Statement
+from demur.types import Pair, Passage, Statement, Verdict
 
 MAX_WINDOWS = 64
 
@@ -23,30 +23,38 @@ class Groundedness:
     """`score` in [0, 1] is the best window's probability of entailing the answer; None without any context.
 
     `contradicts`: no window entails the answer, and one contradicts it. `n_pairs`: windows read, at most 64.
-    `is_partial`: the passages had more windows, or a window and the answer did not fit the model.
+    `is_partial`: the passages had more windows, or a window and the answer did not fit the model. `by_passage`: the
+    verdict of each passage's best window, None where none of it was read.
     """
 
     score: float | None
     contradicts: bool
     n_pairs: int
     is_partial: bool
+    by_passage: tuple[Verdict | None, ...] = ()
 
 
 async def groundedness(
     model: EntailmentModel, *, question: str, answer: str, passages: Sequence[Passage]
 ) -> Groundedness:
     """Raises: EntailmentUnavailable, Overloaded."""
-    everything = [window for passage in passages for window in windows(passage.text)]
-    read = _most_related(everything, f"{question} {answer}")
+    everything = [(place, window) for place, passage in enumerate(passages) for window in windows(passage.text)]
+    read = [everything[i] for i in _most_related([window for _, window in everything], f"{question} {answer}")]
     hypothesis = Statement(answer, question)
-    verdicts = await model.label([Pair(Statement(window), hypothesis) for window in read])
+    verdicts = await model.label([Pair(Statement(window), hypothesis) for _, window in read])
+    by_window = [(place, verdict) for (place, _), verdict in zip(read, verdicts, strict=True)]
     labels = {verdict.label for verdict in verdicts}
     return Groundedness(
         score=max((verdict.entailment for verdict in verdicts), default=None),
         contradicts="contradiction" in labels and "entailment" not in labels,
         n_pairs=len(read),
         is_partial=len(read) < len(everything) or any(verdict.is_truncated for verdict in verdicts),
+        by_passage=tuple(_best(v for at, v in by_window if at == place) for place in range(len(passages))),
     )
+
+
+def _best(verdicts: Iterable[Verdict]) -> Verdict | None:
+    return max(verdicts, key=lambda verdict: verdict.entailment, default=None)
 
 
 def windows(text: str, max_bytes: int = MAX_WINDOW_BYTES) -> list[str]:
@@ -94,11 +102,11 @@ def _n_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _most_related(found: Sequence[str], statement: str) -> list[str]:
-    """The windows that share most words with the statement, at most 64, in the order of the text."""
+def _most_related(found: Sequence[str], statement: str) -> list[int]:
+    """Which windows share most words with the statement, at most 64, in the order of the text."""
     wanted = _words(statement)
     ranked = sorted(range(len(found)), key=lambda i: len(wanted & _words(found[i])), reverse=True)
-    return [found[i] for i in sorted(ranked[:MAX_WINDOWS])]
+    return sorted(ranked[:MAX_WINDOWS])
 
 
 def _words(text: str) -> set[str]:

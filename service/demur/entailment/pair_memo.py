@@ -12,6 +12,7 @@ from cachetools import LRUCache
 from demur.caching.shared_pairs import SharedPairs
 from demur.entailment.base import CanHang, EntailmentModel
 from demur.errors import EntailmentUnavailable
+from demur.observability import tracing
 from demur.observability.metrics import Metrics
 from demur.types import ANONYMOUS, Pair, Statement, Verdict
 
@@ -135,7 +136,11 @@ class PairMemo:
         return asking.verdicts, len(new)
 
     async def _label(self, pairs: Mapping[_Key, Pair]) -> dict[_Key, Verdict]:
-        verdicts = await self._inner.label(list(pairs.values())) if pairs else []
+        if not pairs:
+            return {}
+        with tracing.span("nli.batch", is_call=True) as span:
+            span.set({"demur.nli.model": self.model, "demur.nli.pairs": len(pairs)})
+            verdicts = await self._inner.label(list(pairs.values()))
         return dict(zip(pairs, verdicts, strict=True))
 
     async def _overhear(self, asking: _Asking) -> Mapping[_Key, Verdict]:
@@ -165,7 +170,7 @@ class PairTally:
         self._known: dict[Pair, Verdict] = {}
         self._under_way: set[Pair] = set()
         self._answered: set[Pair] = set()
-        self._used: set[Pair] = set()
+        self._used: dict[Pair, Verdict] = {}
         self.n_model = 0
         self.n_cached = 0
         self.n_identical = 0
@@ -177,7 +182,12 @@ class PairTally:
 
     @property
     def n_speculative(self) -> int:
-        return len(self._answered - self._used)
+        return len(self._answered - self._used.keys())
+
+    @property
+    def used(self) -> Mapping[Pair, Verdict]:
+        """What was asked by `label`, and answered."""
+        return self._used
 
     @property
     def known(self) -> Mapping[Pair, Verdict]:
@@ -222,7 +232,7 @@ class PairTally:
             self.n_model += 1
         else:
             self.n_cached += 1
-        self._used.add(pair)
+        self._used[pair] = verdict
 
 
 def _keys(pairs: Sequence[Pair], tenant: str) -> list[_Key]:

@@ -19,6 +19,7 @@ import httpx2
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from demur.errors import EntailmentUnavailable
+from demur.observability.tracing import tell_server
 
 # A busy server frees places as fast as it finishes batches, within tenths of a second: waits of 0.1, 0.2, 0.4, ... s.
 _FIRST_WAIT_SECONDS = 0.1
@@ -85,7 +86,11 @@ class TEIClient:
         self._timeout_seconds = timeout_seconds
         # The deadline below covers what httpx2's own timeouts would, and the waits between attempts as well.
         self._http = httpx2.AsyncClient(
-            base_url=self._url, headers=self._headers, timeout=None, limits=httpx2.Limits(max_connections=None)
+            base_url=self._url,
+            headers=self._headers,
+            timeout=None,
+            limits=httpx2.Limits(max_connections=None),
+            event_hooks={"request": [tell_server]},
         )
 
     def introduce(self) -> tuple[ServerInfo, list[str]]:

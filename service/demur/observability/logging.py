@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from demur.observability import tracing
+
 logger = structlog.get_logger("demur")
 
 
@@ -14,6 +16,7 @@ def configure(level: str, log_format: str) -> None:
     """Route our logs and the libraries' to standard error. `level`: debug ... error; `log_format`: json, console."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_ids,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -39,3 +42,9 @@ def configure(level: str, log_format: str) -> None:
     # They tell of every call to a server behind this one, the openai client at `debug` with its prompts.
     for name in ("httpx2", "httpcore2", "openai", "sentence_transformers"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _add_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Of the request that the line is about, and of its trace."""
+    event.update(tracing.ids())
+    return event

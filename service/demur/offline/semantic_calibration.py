@@ -28,7 +28,7 @@ from demur.evaluation.dataset import Dataset, DatasetRow
 from demur.evaluation.graders import Grader
 from demur.observability.metrics import Metrics
 from demur.offline.running import grading
-from demur.samplers.base import Sampler
+from demur.samplers.base import OnText, Sampler
 from demur.settings import Settings
 from demur.types import Message, Question, Retrieval, Sample, Sampling
 
@@ -86,8 +86,10 @@ class StyledSampler:
     def model(self) -> str:
         return self._inner.model
 
-    async def sample(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Sample, None]:
-        async with aclosing(self._inner.sample(_instructed(messages, self.style), sampling)) as samples:
+    async def sample(
+        self, messages: Sequence[Message], sampling: Sampling, on_text: OnText | None = None
+    ) -> AsyncGenerator[Sample, None]:
+        async with aclosing(self._inner.sample(_instructed(messages, self.style), sampling, on_text)) as samples:
             async for sample in samples:
                 yield _answer_alone(sample) if self.style == "reasoned" else sample
 

@@ -25,7 +25,10 @@ _TOLERANCE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request for completions. `n_top` asks for the likeliest tokens' logprobs, too; 0 leaves them out."""
+    """One request for completions. `n_top` asks for the likeliest tokens' logprobs, too; 0 leaves them out.
+
+    `passed_on` is a JSON object of further fields, or empty.
+    """
 
     messages: tuple[Message, ...]
     n: int = 1
@@ -36,6 +39,7 @@ class Ask:
     seed: int | None = None
     n_top: int = 0
     cache_salt: str | None = None
+    passed_on: str = ""
 
     @classmethod
     def of(cls, messages: tuple[Message, ...], sampling: Sampling, *, n: int = 1, cache_salt: str | None = None) -> Ask:
@@ -48,6 +52,7 @@ class Ask:
             sampling.stop,
             sampling.seed,
             cache_salt=cache_salt,
+            passed_on=sampling.passed_on,
         )
 
     def greedy(self) -> Ask:

@@ -19,9 +19,11 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from demur.errors import BackendError, ContextLengthExceeded
+from demur.samplers.base import OnText
 from demur.samplers.chat_template import encode_messages
 from demur.samplers.checkpoint import load_checkpoint
 from demur.samplers.next_token import next_tokens
+from demur.samplers.settled import settled
 from demur.types import Message, Sample, Sampling
 
 
@@ -67,8 +69,16 @@ class Decoder:
             raise BackendError(f"the language model {name} cannot answer: {error}") from error
         return decoder
 
-    def draw(self, messages: Sequence[Message], sampling: Sampling, is_stopped: Callable[[], bool]) -> Iterator[Sample]:
+    def draw(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        is_stopped: Callable[[], bool],
+        on_text: OnText | None = None,
+    ) -> Iterator[Sample]:
         """Yield each answer as soon as it is finished; `is_stopped` is asked before every forward pass.
+
+        `on_text` hears after each of them what of the greedy answer is settled.
 
         `max_tokens` is lowered to what the prompt leaves of the context. A row whose logits are not numbers is dropped.
 
@@ -82,6 +92,8 @@ class Decoder:
         logits, cache = self._read(prompt, len(rows))
         while True:
             _extend(rows, logits, sampling)
+            if on_text and rows[0].generator is None:
+                on_text(settled(self._text(rows[0]), sampling.stop))
             going = []
             for place, row in enumerate(rows):
                 if row.has_failed:
@@ -122,13 +134,18 @@ class Decoder:
         with torch.inference_mode():
             return self._model(input_ids=torch.tensor(token_ids, device=self._model.device), use_cache=True, **options)
 
+    def _text(self, row: _Row) -> str:
+        has_ended = row.token_ids[-1] in self._eos_ids
+        text: str = self._tokenizer.decode(row.token_ids[: -1 if has_ended else None], skip_special_tokens=True)
+        return text
+
     def _finished(self, row: _Row, sampling: Sampling, n_prompt_tokens: int) -> Sample | None:
         """The answer, if its last token ended it; a stop string is looked for in the text, as it may span tokens."""
         has_ended = row.token_ids[-1] in self._eos_ids
         is_full = len(row.token_ids) == sampling.max_tokens
         if not (has_ended or is_full or sampling.stop):
             return None
-        text = self._tokenizer.decode(row.token_ids[: -1 if has_ended else None], skip_special_tokens=True)
+        text = self._text(row)
         cut = min((at for at in map(text.find, filter(None, sampling.stop)) if at >= 0), default=None)
         if cut is None and not (has_ended or is_full):
             return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -14,10 +15,11 @@ from urllib.parse import urlsplit
 
 import anyio
 import httpx2
-from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI, AsyncStream, DefaultAsyncHttpxClient
 
 from demur.errors import BackendError, BackendUnavailable, DemurError
 from demur.observability.metrics import Metrics
+from demur.observability.tracing import tell_server
 from demur.samplers.refusals import Refusal
 
 logger = logging.getLogger(__name__)
@@ -96,6 +98,30 @@ class Endpoints:
                         raise translated from error
                     logger.warning("%s failed, trying another server: %s", endpoint.name, translated)
 
+    async def stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The chunks of the first server that begins to answer. One that breaks off is not asked again.
+
+        Raises as `post`.
+        """
+        async with self._places:
+            deadline, untried = time.monotonic() + self._timeout_seconds, list(self._endpoints)
+            while True:
+                endpoint = preferred(untried)
+                untried.remove(endpoint)
+                n_chunks = 0
+                try:
+                    chunks = self._chunks(endpoint, path, body, deadline, 0 if untried else self._n_retries)
+                    async with aclosing(chunks):
+                        async for chunk in chunks:
+                            n_chunks += 1
+                            yield chunk
+                    return
+                except APIError as error:
+                    translated = _translate(error, endpoint.name)
+                    if n_chunks or not untried or isinstance(translated, Refusal):
+                        raise translated from error
+                    logger.warning("%s failed, trying another server: %s", endpoint.name, translated)
+
     async def aclose(self) -> None:
         for endpoint in self._endpoints:
             await endpoint.client.close()
@@ -104,7 +130,7 @@ class Endpoints:
         name = urlsplit(url).netloc
         http = DefaultAsyncHttpxClient(
             timeout=httpx2.Timeout(self._timeout_seconds, connect=min(CONNECT_SECONDS, self._timeout_seconds)),
-            event_hooks={"request": [self._count_retry(name)], "response": [self._shorten_waits]},
+            event_hooks={"request": [self._count_retry(name), tell_server], "response": [self._shorten_waits]},
         )
         # The placeholder keeps the client from sending OPENAI_API_KEY of the environment to whoever listens there.
         client = AsyncOpenAI(base_url=url, api_key=api_key or "none", max_retries=0, http_client=http)
@@ -127,17 +153,44 @@ class Endpoints:
     async def _post(
         self, endpoint: Endpoint, path: str, body: dict[str, Any], deadline: float, n_retries: int
     ) -> bytes:
-        metrics, started, outcome = self._metrics, time.perf_counter(), "cancelled"
-        endpoint.n_inflight += 1
-        metrics.backend_inflight.labels(endpoint.name).inc()
-        try:
+        with self._watched(endpoint):
             with anyio.fail_after(max(0.0, deadline - time.monotonic())):
                 response = await endpoint.client.post(
                     path, cast_to=httpx2.Response, body=body, options={"max_retries": n_retries}
                 )
+            return response.content
+
+    async def _chunks(
+        self, endpoint: Endpoint, path: str, body: dict[str, Any], deadline: float, n_retries: int
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        with self._watched(endpoint):
+            with anyio.fail_after(max(0.0, deadline - time.monotonic())):
+                stream = await endpoint.client.post(
+                    path,
+                    cast_to=object,
+                    body=body | {"stream": True},
+                    options={"max_retries": n_retries},
+                    stream=True,
+                    stream_cls=AsyncStream[object],
+                )
+            async with stream:
+                while True:
+                    with anyio.fail_after(max(0.0, deadline - time.monotonic())):
+                        chunk = await _next(stream)
+                    if chunk is None:
+                        return
+                    yield chunk
+
+    @contextmanager
+    def _watched(self, endpoint: Endpoint) -> Iterator[None]:
+        """Counts and times a call, and notes what it says of the server's health."""
+        metrics, started, outcome = self._metrics, time.perf_counter(), "cancelled"
+        endpoint.n_inflight += 1
+        metrics.backend_inflight.labels(endpoint.name).inc()
+        try:
+            yield
             outcome = "ok"
             endpoint.succeed()
-            return response.content
         except TimeoutError as error:
             outcome = "timeout"
             endpoint.fail()
@@ -148,12 +201,29 @@ class Endpoints:
         except APIError as error:
             outcome = _judge(endpoint, error)
             raise
+        except BackendError:
+            outcome = "broken"
+            endpoint.fail()
+            raise
         finally:
             endpoint.n_inflight -= 1
             metrics.backend_inflight.labels(endpoint.name).dec()
             metrics.backend_requests.labels(endpoint.name, outcome).inc()
             metrics.backend_seconds.labels(endpoint.name).observe(time.perf_counter() - started)
             metrics.backend_circuit_open.labels(endpoint.name).set(endpoint.is_resting)
+
+
+async def _next(stream: AsyncStream[object]) -> dict[str, Any] | None:
+    """None at the end. Raises: BackendError for what is no JSON object."""
+    try:
+        chunk = await anext(stream)
+    except StopAsyncIteration:
+        return None
+    except ValueError as error:
+        raise BackendError("the language model's server sent a stream that cannot be read") from error
+    if not isinstance(chunk, dict):
+        raise BackendError(f"the language model's server sent a {type(chunk).__name__} where a chunk was due")
+    return chunk
 
 
 def _judge(endpoint: Endpoint, error: APIError) -> str:
@@ -181,6 +251,8 @@ def _translate(error: APIError, name: str) -> DemurError | Refusal:
     if _is_unreachable(error):
         text = f"the language model's server at {name} cannot be reached (DEMUR_SAMPLER__BASE_URLS)"
         return BackendUnavailable(text, retry_after_seconds=REST_SECONDS)
+    if isinstance(error.body, dict):  # told in the midst of a stream
+        return BackendError(f"the language model's server at {name} failed: {str(error.message)[:300]}")
     cause = type(error.__cause__ or error).__name__
     return BackendError(f"the connection to the language model's server at {name} broke ({cause})")
 

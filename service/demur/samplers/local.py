@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demur.errors import BackendError, DemurError
+from demur.samplers.base import OnText
 from demur.types import Message, Sample, Sampling
 
 if TYPE_CHECKING:
@@ -69,15 +70,20 @@ class LocalSampler:
     def model(self) -> str:
         return self._model
 
-    async def sample(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Sample, None]:
+    async def sample(
+        self, messages: Sequence[Message], sampling: Sampling, on_text: OnText | None = None
+    ) -> AsyncGenerator[Sample, None]:
         if self._is_closed:
             raise BackendError(_CLOSED)
         arrivals = _Arrivals()
-        drawing = self._owner.submit(self._draw, tuple(messages), sampling, arrivals)
+        drawing = self._owner.submit(self._draw, tuple(messages), sampling, arrivals, on_text is not None)
         drawing.add_done_callback(arrivals.end)
         try:
-            while (sample := await arrivals.get()) is not None:
-                yield sample
+            while (arrived := await arrivals.get()) is not None:
+                if isinstance(arrived, Sample):
+                    yield arrived
+                elif on_text:
+                    on_text(arrived)
             if drawing.cancelled():
                 raise BackendError(_CLOSED)
             drawing.result()
@@ -91,11 +97,12 @@ class LocalSampler:
         await asyncio.to_thread(self._owner.shutdown)
         self._decoder = None
 
-    def _draw(self, messages: tuple[Message, ...], sampling: Sampling, arrivals: _Arrivals) -> None:
+    def _draw(self, messages: tuple[Message, ...], sampling: Sampling, arrivals: _Arrivals, tells: bool) -> None:
         """In the owner thread. A failure is the request's only if it comes before the first answer."""
         n_drawn = 0
         try:
-            for sample in self._open_decoder().draw(messages, sampling, lambda: self._is_closed or arrivals.is_refused):
+            is_stopped, on_text = lambda: self._is_closed or arrivals.is_refused, arrivals.put if tells else None
+            for sample in self._open_decoder().draw(messages, sampling, is_stopped, on_text):
                 arrivals.put(sample)
                 n_drawn += 1
             if n_drawn == 0 and self._is_closed:
@@ -112,11 +119,11 @@ class LocalSampler:
 
 
 class _Arrivals:
-    """Samples on their way from the owner thread to the event loop that was running when this was made."""
+    """Samples, and texts of the greedy one, on their way from the owner thread to the event loop that ran at first."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Sample | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Sample | str | None] = asyncio.Queue()
         self._refused = threading.Event()
 
     @property
@@ -127,17 +134,17 @@ class _Arrivals:
     def refuse(self) -> None:
         self._refused.set()
 
-    def put(self, sample: Sample | None) -> None:
+    def put(self, arrived: Sample | str | None) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, sample)
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, arrived)
         except RuntimeError:  # the loop was closed, and its waiters with it
             self.refuse()
 
     def end(self, _: Future[None]) -> None:
         self.put(None)
 
-    async def get(self) -> Sample | None:
-        """The next sample, or None at the end."""
+    async def get(self) -> Sample | str | None:
+        """What comes next, or None at the end."""
         return await self._queue.get()
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from demur.errors import BackendError, DemurError
+from demur.samplers.base import OnText
 from demur.samplers.cache_salt import CacheSalt
 from demur.samplers.capabilities import Ask, Capabilities, probe
 from demur.samplers.dialect import Dialect
 from demur.samplers.draws import cancel_all, graver
 from demur.samplers.endpoints import Endpoints
 from demur.samplers.refusals import Refusal
-from demur.samplers.replies import Choice, Reply
+from demur.samplers.replies import Choice, Reply, read_document
 from demur.types import LogprobSource, Message, Sample, Sampling
 
 logger = logging.getLogger(__name__)
@@ -98,12 +100,15 @@ class OpenAISampler:
                 logger.info("the language model's server: %s; refused fields: %s", found, sorted(self._dialect.refused))
         return self._capabilities
 
-    async def sample(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Sample, None]:
+    async def sample(
+        self, messages: Sequence[Message], sampling: Sampling, on_text: OnText | None = None
+    ) -> AsyncGenerator[Sample, None]:
         if self._is_closed:
             raise BackendError(_CLOSED)
         known = await self.probe()
         base = random.randrange(_N_SEEDS) if sampling.seed is None else sampling.seed
-        running = {self._start(draw): draw for draw in self._plan(tuple(messages), sampling, base, known)}
+        plan = self._plan(tuple(messages), sampling, base, known)
+        running = {self._start(draw, on_text if draw.is_greedy else None): draw for draw in plan}
         failure: DemurError = BackendError("the language model's server gave no answer")
         n_drawn = 0
         try:
@@ -125,6 +130,37 @@ class OpenAISampler:
         if n_drawn == 0:
             raise failure
 
+    async def forward(self, body: Mapping[str, Any], cache_scope: str | None) -> dict[str, Any]:
+        """See `samplers.base.Forwarder`."""
+        body = await self._forwarded(body, cache_scope)
+        try:
+            return read_document(await self._dialect.forward(body))
+        except Refusal as refusal:
+            raise refusal.to_forwarded(self._model) from refusal
+
+    async def forward_stream(
+        self, body: Mapping[str, Any], cache_scope: str | None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """See `samplers.base.Forwarder`."""
+        is_finished = False
+        try:
+            async with aclosing(self._dialect.forward_stream(await self._forwarded(body, cache_scope))) as chunks:
+                async for chunk in chunks:
+                    is_finished = is_finished or _is_last(chunk)
+                    yield chunk
+        except Refusal as refusal:
+            raise refusal.to_forwarded(self._model) from refusal
+        if not is_finished:
+            raise BackendError("the language model's server broke off its answer")
+
+    async def _forwarded(self, body: Mapping[str, Any], cache_scope: str | None) -> dict[str, Any]:
+        """Once it is known what the server is. What sets prefix caches apart is ours to say."""
+        if self._is_closed:
+            raise BackendError(_CLOSED)
+        await self.probe()
+        salt = self._salt.of(cache_scope)
+        return {**body} if salt is None else {**body, "cache_salt": salt}
+
     async def aclose(self) -> None:
         self._is_closed = True
         await cancel_all(self._running)
@@ -144,8 +180,8 @@ class OpenAISampler:
             self._capabilities = replace(self._capabilities, has_n=False)
         return _singly(draw, n_got, base)
 
-    def _start(self, draw: _Draw) -> asyncio.Task[Reply]:
-        return self._owned(self._dialect.ask(draw.ask))
+    def _start(self, draw: _Draw, on_text: OnText | None = None) -> asyncio.Task[Reply]:
+        return self._owned(self._dialect.ask(draw.ask, on_text))
 
     def _owned(self, work: Coroutine[Any, Any, Reply]) -> asyncio.Task[Reply]:
         """A task that `sample` awaits or cancels, and `aclose` cancels."""
@@ -191,6 +227,11 @@ class OpenAISampler:
         if self._logprobs in ("raw", "processed"):
             return self._logprobs
         return self._capabilities.logprob_source if self._capabilities else "unknown"
+
+
+def _is_last(chunk: Mapping[str, Any]) -> bool:
+    choices = chunk.get("choices")
+    return isinstance(choices, list) and any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
 
 
 def _singly(together: _Draw, n_got: int, base: int) -> list[_Draw]:

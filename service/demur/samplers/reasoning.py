@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 _TAGS = ("think", "thinking", "reasoning", "seed:think")
 _OPENING = re.compile(rf"\s*(?:<(?:{'|'.join(_TAGS)})>|\[THINK\])")
+_OPENINGS = (*(f"<{tag}>" for tag in _TAGS), "[THINK]")
 _CLOSING = re.compile(rf"</(?:{'|'.join(_TAGS)})>|\[/THINK\]")
 _SPECIAL = re.compile(rb"(?:\s*<[^<>\s]*>\s*)*")
 
@@ -20,6 +21,14 @@ def strip_reasoning(text: str) -> str:
         return ""
     thought_end = max((found.end() for found in _CLOSING.finditer(text)), default=0)
     return text[thought_end:].lstrip() if thought_end else text
+
+
+def may_be_thinking(text: str) -> bool:
+    """Whether a text that is being written thinks still, or has written too little to tell."""
+    begun = text.lstrip()
+    if any(tag.startswith(begun) for tag in _OPENINGS):
+        return True
+    return _OPENING.match(text) is not None and _CLOSING.search(text) is None
 
 
 def first_answer_token(tokens: Sequence[bytes], answer: str) -> int | None:

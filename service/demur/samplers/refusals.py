@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from demur.errors import BackendError, ContextLengthExceeded, DemurError, FieldError, ValidationFailed
+from demur.errors import BackendError, ContextLengthExceeded, DemurError, FieldError, RefusedByBackend, ValidationFailed
 
 _TOO_LONG = re.compile(
     r"context[_ ]length|context size|context window|exceed_context_size|maximum allowed length"
@@ -95,6 +95,13 @@ class Refusal(Exception):
             detail = f"the model's server refuses these messages: {self.message}"
             return ValidationFailed(FieldError("/messages", detail))
         return BackendError(f"the language model's server refused the request ({self.status}): {self.message}")
+
+    def to_forwarded(self, model: str) -> DemurError:
+        """The error to raise where the request was the caller's own: what is wrong is told as the server did."""
+        if self.status in (400, 413, 415, 422):
+            said = self.message or f"the language model's server refused the request ({self.status})"
+            return RefusedByBackend(said, status=self.status, told=self.body)
+        return self.to_error(model, 0)
 
     def _context_length_exceeded(self, max_tokens: int) -> ContextLengthExceeded:
         """llama.cpp gives the numbers as fields, the others in words."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -115,6 +116,17 @@ def read_reply(content: bytes) -> Reply:
     shares = _shares(usage.completion_tokens, len(ordered))
     choices = [_read_choice(choice, share) for choice, share in zip(ordered, shares, strict=True)]
     return Reply(tuple(choice for choice in choices if choice is not None), usage.prompt_tokens)
+
+
+def read_document(content: bytes) -> dict[str, Any]:
+    """A completion as it is, with what JSON cannot say (NaN) made null. Raises: BackendError."""
+    try:
+        document = json.loads(content, parse_constant=lambda _: None)
+    except ValueError as error:
+        raise BackendError("the language model's server sent no completion that can be read") from error
+    if not isinstance(document, dict) or not isinstance(document.get("choices"), list):
+        raise BackendError("the language model's server sent no completion that can be read (no choices)")
+    return document
 
 
 def _shares(n_tokens: int | None, n_choices: int) -> list[int | None]:

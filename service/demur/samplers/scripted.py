@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import anyio
 
 from demur.errors import BackendError, ContextLengthExceeded
+from demur.samplers.base import OnText
+from demur.samplers.settled import settled
 from demur.types import Message, Sample, Sampling
 
 _CLOSED = "the scripted sampler has been closed"
@@ -63,7 +65,9 @@ class ScriptedSampler:
     def n_running(self) -> int:
         return self.n_started - self.n_finished - self.n_failed - self.n_cancelled
 
-    async def sample(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Sample, None]:
+    async def sample(
+        self, messages: Sequence[Message], sampling: Sampling, on_text: OnText | None = None
+    ) -> AsyncGenerator[Sample, None]:
         n_prompt = sum(len(_tokens(m.content)) for m in messages)
         if n_prompt >= self._context_length:
             raise ContextLengthExceeded(n_tokens=n_prompt, max_tokens=sampling.max_tokens, limit=self._context_length)
@@ -75,7 +79,10 @@ class ScriptedSampler:
                 if answer.error is None:
                     n_answers += 1
                     self.n_finished += 1
-                    yield _to_sample(answer, place, sampling, n_prompt)
+                    sample = _to_sample(answer, place, sampling, n_prompt)
+                    if on_text and sample.is_greedy:
+                        _write(sample.text, on_text)
+                    yield sample
                 else:
                     self.n_failed += 1
                     failure = answer.error
@@ -134,6 +141,13 @@ def _to_sample(answer: ScriptedAnswer, place: int, sampling: Sampling, n_prompt:
         n_prompt_tokens=n_prompt,
         n_completion_tokens=n_tokens,
     )
+
+
+def _write(text: str, on_text: OnText) -> None:
+    """Word by word."""
+    words = _tokens(text)
+    for n in range(1, len(words) + 1):
+        on_text(settled("".join(words[:n])))
 
 
 def _n_drawn(tokens: Sequence[str], sampling: Sampling) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demur.errors import BackendError, BackendUnavailable, DemurError
+from demur.samplers.base import OnText
 from demur.samplers.cache_salt import CacheSalt
 from demur.samplers.draws import cancel_all, graver
 from demur.types import Message, Sample, Sampling
@@ -100,12 +101,17 @@ class VLLMSampler:
             raise BackendError(_CLOSED)
         return self._engine
 
-    async def sample(self, messages: Sequence[Message], sampling: Sampling) -> AsyncGenerator[Sample, None]:
+    async def sample(
+        self, messages: Sequence[Message], sampling: Sampling, on_text: OnText | None = None
+    ) -> AsyncGenerator[Sample, None]:
         encode, salt = self.engine.encode, self._salt.of(sampling.cache_scope)
         loop = asyncio.get_running_loop()
         prompt = await loop.run_in_executor(self._tokenizing, encode, tuple(messages), sampling, salt)
         engine = self.engine  # it may have been closed meanwhile
-        running = {self._start(engine.complete(prompt, sampling, index)) for index in (None, *range(sampling.n))}
+        running = {
+            self._start(engine.complete(prompt, sampling, None, on_text)),
+            *(self._start(engine.complete(prompt, sampling, index)) for index in range(sampling.n)),
+        }
         failure: DemurError = BackendError("the language model gave no answer")
         n_drawn = 0
         try:

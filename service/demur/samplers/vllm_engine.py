@@ -28,8 +28,10 @@ from demur.errors import (
     Overloaded,
     UnsupportedByBackend,
 )
+from demur.samplers.base import OnText
 from demur.samplers.chat_template import encode_messages
 from demur.samplers.replies import clean_logprobs
+from demur.samplers.settled import settled
 from demur.types import Message, Sample, Sampling
 
 logger = logging.getLogger(__name__)
@@ -80,19 +82,27 @@ class VLLMEngine:
             raise ContextLengthExceeded(n_tokens=len(ids), max_tokens=sampling.max_tokens, limit=self._context_length)
         return Prompt(tuple(ids), salt)
 
-    async def complete(self, prompt: Prompt, sampling: Sampling, index: int | None) -> Sample:
-        """Sample `index`, or the greedy answer (None). Cancelling aborts it in the engine.
+    async def complete(
+        self, prompt: Prompt, sampling: Sampling, index: int | None, on_text: OnText | None = None
+    ) -> Sample:
+        """Sample `index`, or the greedy answer (None); `on_text` hears it grow. Cancelling aborts it in the engine.
 
         Raises: Overloaded, UnsupportedByBackend, BackendUnavailable (the engine has died), BackendError.
         """
         room = self._context_length - len(prompt.ids)
         wanted = tokens_input(list(prompt.ids), cache_salt=prompt.salt)
         try:
-            outputs = self._engine.generate(wanted, _parameters(sampling, index, room), uuid4().hex)
+            parameters = _parameters(sampling, index, room, is_heard=on_text is not None)
+            outputs, result = self._engine.generate(wanted, parameters, uuid4().hex), None
             async with aclosing(outputs):
-                (result,) = [output async for output in outputs]
+                async for output in outputs:
+                    result = output
+                    if on_text is not None:
+                        on_text(settled(output.outputs[0].text, sampling.stop))
         except Exception as error:
             raise _translate(error) from error
+        if result is None:
+            raise BackendError("vLLM gave no answer")
         return self._sample(result.outputs[0], index, len(prompt.ids))
 
     def shutdown(self) -> None:
@@ -144,7 +154,7 @@ def _load_tokenizer(engine: AsyncLLM) -> Any:
     )
 
 
-def _parameters(sampling: Sampling, index: int | None, room: int) -> SamplingParams:
+def _parameters(sampling: Sampling, index: int | None, room: int, *, is_heard: bool) -> SamplingParams:
     drawn: dict[str, Any] = {"temperature": 0.0}
     if index is not None:
         drawn = {
@@ -156,7 +166,7 @@ def _parameters(sampling: Sampling, index: int | None, room: int) -> SamplingPar
         max_tokens=min(sampling.max_tokens, room),
         stop=[text for text in sampling.stop if text],
         logprobs=0,  # of the drawn token alone
-        output_kind=RequestOutputKind.FINAL_ONLY,
+        output_kind=RequestOutputKind.CUMULATIVE if is_heard else RequestOutputKind.FINAL_ONLY,
         **drawn,
     )
 

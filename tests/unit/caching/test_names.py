@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from demur.caching.names import UNIMPORTANT, Names, digest, question_digest
-from demur.types import CachePolicy, Message, Passage, Policy, Question, Retrieval, Sampling
+from demur.types import CachePolicy, Message, Passage, Policy, Question, Rated, Retrieval, Sample, Sampling
 from tests.unit.caching.answers import question
 
 ASKED = question()
@@ -30,6 +30,8 @@ IMPORTANT: dict[str, list[Any]] = {
         Sampling(stop=("\n",)),
         Sampling(seed=0),
         Sampling(seed=7),
+        Sampling(cache_scope="team-a"),
+        Sampling(passed_on='{"top_k": 40}'),
     ],
     "policy": [Policy(answer_min=0.9), Policy(groundedness_min=0.0), Policy(name="custom")],
     "retrieval": [Retrieval(attempt=1), Retrieval(available=False), Retrieval(id="wiki")],
@@ -37,6 +39,7 @@ IMPORTANT: dict[str, list[Any]] = {
     "on_deadline": ["error"],
     "strict": [True],
     "tenant": ["team-a", "team-b"],
+    "rated": [Rated(Sample("Paris")), Rated(Sample("Paris"), (Sample("Lyon"),))],
 }
 OTHER: dict[str, list[Any]] = {
     "timeout_seconds": [1.0],

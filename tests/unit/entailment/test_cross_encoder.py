@@ -231,7 +231,7 @@ def test_two_way_models_never_contradict(tmp_path: Path) -> None:
 def test_probabilities_are_the_softmax_of_the_models_logits(tiny_bert: Path) -> None:
     from transformers import BertForSequenceClassification
 
-    model = CrossEncoderModel.load(tiny_bert)
+    model = CrossEncoderModel.load(tiny_bert, dtype="float32")
     (verdict,) = model.predict(model.encode([pair("Paris", "Lyon", "Where?")]))
     features = AutoTokenizer.from_pretrained(tiny_bert)("Where? Paris", "Where? Lyon", return_tensors="pt")
     with torch.inference_mode():
@@ -248,6 +248,40 @@ def test_a_half_precision_checkpoint_runs_in_float32_on_a_cpu(tmp_path: Path) ->
         pytest.skip("a GPU runs the checkpoint's own precision")
     assert {p.dtype for p in CrossEncoderModel.load(folder)._encoder.parameters()} == {torch.float32}
     assert {p.dtype for p in CrossEncoderModel.load(folder, dtype="bfloat16")._encoder.parameters()} == {torch.bfloat16}
+
+
+def _on_a_cpu_with_bfloat16(monkeypatch: pytest.MonkeyPatch, *, has_it: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": has_it})
+
+
+def test_close_calls_are_judged_in_float32_and_clear_ones_in_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_tiny_bert(tmp_path / "bert")
+    _on_a_cpu_with_bfloat16(monkeypatch, has_it=True)
+    both = CrossEncoderModel.load(folder)
+    slow, quick = (CrossEncoderModel.load(folder, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    words = ("paris", "france", "the capital", "of", "is", "x", "q q", "7", "paris is", "a")
+    batch = both.encode([pair(a, b) for a in words for b in words])
+    in_float32, in_bfloat16 = slow.predict(batch), quick.predict(batch)
+    is_close = [_lead(verdict) < 0.05 for verdict in in_bfloat16]
+    assert 0 < sum(is_close) < len(batch)
+    for got, exact, rough, close in zip(both.predict(batch), in_float32, in_bfloat16, is_close, strict=True):
+        assert got.entailment == pytest.approx((exact if close else rough).entailment, abs=1e-5)
+        assert got.label == exact.label
+
+
+def _lead(verdict: Verdict) -> float:
+    second, first = sorted([verdict.entailment, verdict.neutral, verdict.contradiction])[1:]
+    return first - second
+
+
+def test_a_cpu_without_bfloat16_uses_float32_alone(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _on_a_cpu_with_bfloat16(monkeypatch, has_it=False)
+    plain, exact = CrossEncoderModel.load(tiny_bert), CrossEncoderModel.load(tiny_bert, dtype="float32")
+    batch = plain.encode([pair("paris", "france"), pair("a", "b")])
+    assert plain.predict(batch) == exact.predict(batch)
 
 
 def test_logits_that_are_no_numbers_are_no_verdict(tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ async def test_the_best_window_counts() -> None:
     assert found.n_pairs == 3
 
 
+async def test_each_passage_has_the_verdict_of_its_best_window() -> None:
+    """A passage of two windows, one of them silent; one without words; one that denies."""
+    long = "Nothing here. " * 60 + "This supports it."
+    found = await _grounded(long, " ", "This denies it.")
+    assert found.n_pairs == 3
+    assert found.by_passage == (SUPPORT, None, DENIAL)
+
+
 async def test_a_denial_contradicts_where_nothing_supports() -> None:
     found = await _grounded("This denies it.", "Nothing here.")
     assert found.score == SILENCE.entailment

@@ -1,0 +1,104 @@
+"""A newcomer's first minutes, on the bundled models: ask, look behind the answer, turn the screws, say what was wrong."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Opener
+from tests.service.running import Process
+
+pytestmark = pytest.mark.model
+UNKNOWN = "What is the capital of Wendor?"
+
+
+def test_the_verdict_comes_first(bundled: Process, opened: Opener) -> None:
+    """A known fact: the word, an icon, why, and the answer, above everything else."""
+    page = opened(bundled.url)
+    page.ask("What is the capital of France?")
+    assert page.verdict == "Answer"
+    assert page.why.startswith("The samples agree well enough: ")
+    assert page.page.locator(".verdict-head svg").count() == 1
+    assert "Paris" in page.page.locator(".answer").inner_text()
+    expect(page.page.locator(".badges")).to_contain_text("uncalibrated")
+
+
+def test_columns_are_as_wide_as_their_mass(bundled: Process, opened: Opener) -> None:
+    """Of those that are wider than the least, width follows mass; together they hold every sample, and the T=0 answer."""
+    page = opened(bundled.url)
+    page.ask("What is the currency of Peru?")
+    record = page.get(f"/v1/answers/{page.answer_id}")
+    masses = sorted((c["mass"] for c in record["clusters"]), reverse=True)
+    widths = page.widths()
+    assert len(widths) == len(masses)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] / sum(widths) == pytest.approx(masses[0], abs=0.25)
+    assert page.page.locator("#meanings .pill:not(.greedy)").count() == 10
+    assert page.page.locator("#meanings .pill.greedy").count() == 1
+
+
+def test_a_column_opens_on_what_is_behind_it(bundled: Process, opened: Opener) -> None:
+    """Who said it in which words, each word shaded; a second click closes it."""
+    page = opened(bundled.url)
+    page.ask("What is the capital of France?")
+    column = page.columns.nth(0).get_by_role("button")
+    column.click()
+    expect(column).to_have_attribute("aria-expanded", "true")
+    expect(page.page.locator("#detail h4").first).to_contain_text("of 10")
+    assert page.page.locator("#detail .token").count() > 0
+    column.click()
+    expect(page.page.locator("#detail")).to_be_hidden()
+
+
+def test_a_slider_decides_again(bundled: Process, opened: Opener) -> None:
+    """What is not sure enough is retrieved; with less to retrieve from, abstained from; and then it is the service's."""
+    page = opened(bundled.url)
+    page.ask("What is the currency of Peru?")
+    assert page.verdict == "Retrieve"
+    page.set_slider("Retrieve from confidence", 1)
+    assert page.verdict == "Abstain"
+    assert page.why.startswith("The samples disagree beyond what looking it up should mend")
+    expect(page.page.locator(".badges")).to_contain_text("your thresholds; the service said Retrieve")
+    page.page.get_by_role("button", name="Back to the service's").click()
+    assert page.verdict == "Retrieve"
+    expect(page.page.locator(".badges")).not_to_contain_text("your thresholds")
+
+
+def test_feedback_is_stored(bundled: Process, opened: Opener) -> None:
+    """What is clicked is what the service keeps; a second click replaces it."""
+    page = opened(bundled.url)
+    page.ask("Who wrote Hamlet?")
+    for word, label in (("Wrong", "incorrect"), ("Right", "correct")):
+        page.page.get_by_role("button", name=word, exact=True).click()
+        expect(page.page.locator("#feedback [role=status]")).to_contain_text("Kept: 1 label")
+        expect(page.page.get_by_role("button", name=word, exact=True)).to_have_attribute("aria-pressed", "true")
+        [kept] = [f for f in page.get("/v1/feedback")["data"] if f["answer_id"] == page.answer_id]
+        assert (kept["label"], kept["source"]) == (label, "human")
+
+
+def test_retrieval_is_tried_and_compared(bundled: Process, opened: Opener) -> None:
+    """`retrieve` offers a card for what was found; asked with it, both answers stand side by side."""
+    page = opened(bundled.url)
+    page.ask(UNKNOWN)
+    assert page.verdict == "Retrieve"
+    page.page.get_by_role("button", name="Add what you found").click()
+    page.page.keyboard.type("The capital of Wendor is Maltby.")
+    page.page.keyboard.press("Control+Enter")
+    table = page.page.locator("#comparison table")
+    expect(table).to_be_visible()
+    assert table.locator("thead th").all_inner_texts() == ["Without passages, balanced", "With 1 passage, balanced"]
+    assert "Maltby" in table.locator(".said").nth(1).inner_text()
+    assert page.page.locator(".gauge", has_text="Groundedness").locator(".reading").inner_text() != "–"
+    assert page.verdict in ("Answer", "Abstain")  # there is nothing left to look up
+
+
+def test_what_is_remembered_can_be_asked_afresh(bundled: Process, opened: Opener) -> None:
+    """The badge says that it is from the cache; one click draws it again, as another answer."""
+    page = opened(bundled.url)
+    page.ask("What is the chemical symbol for gold?")
+    page.ask("What is the chemical symbol for gold?")
+    expect(page.page.locator(".badges")).to_contain_text("from the cache")
+    remembered = page.answer_id
+    page.page.get_by_role("button", name="ask again, fresh").click()
+    expect(page.page.locator("#answer-id")).not_to_have_text(remembered)
+    expect(page.page.locator(".badges")).not_to_contain_text("from the cache")

@@ -1,0 +1,76 @@
+"""Links bring questions back, and code asks them from elsewhere."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Opener
+from tests.service.running import Service
+
+ODD = "What's \"Perú\" called, $HOME? \\ 'q'"
+CLIENT = Path(__file__).parents[2] / "clients/python/src"
+
+
+def test_a_link_brings_the_question_back(scripted: Service, opened: Opener) -> None:
+    """Question, preset and passages are in the address; opening it asks nothing by itself."""
+    page = opened(scripted.url)
+    page.page.get_by_role("button", name="Add a passage").click()
+    page.page.keyboard.type("It is in Lima & more")
+    page.ask(ODD, quality="Fast")
+    again = opened(scripted.url, page.page.evaluate("location.hash"))
+    assert again.page.input_value("#prompt") == ODD
+    assert again.page.get_by_label("Fast").is_checked()
+    assert again.page.input_value("#passages textarea") == "It is in Lima & more"
+    assert again.page.locator("#result").is_hidden()
+
+
+def test_curl_sends_the_same(scripted: Service, opened: Opener) -> None:
+    """As a shell reads it, quotes, dollars and all."""
+    page = opened(scripted.url)
+    page.ask(ODD)
+    words = shlex.split(page.page.locator("pre").inner_text().replace("\\\n", " "))
+    assert words[:3] == ["curl", "-s", f"{scripted.url}/v1/answer"]
+    sent = json.loads(words[words.index("-d") + 1])
+    assert sent == {"prompt": ODD, "quality": "balanced"}
+    assert scripted.client.post("/v1/answer", json=sent).status_code == 200
+
+
+def test_python_runs_as_it_stands(scripted: Service, opened: Opener) -> None:
+    """With the client of this repository; the question comes through unchanged."""
+    page = opened(scripted.url)
+    page.page.get_by_role("button", name="Add a passage").click()
+    page.page.keyboard.type("Peru")
+    page.ask(ODD)
+    page.page.get_by_label("Python").check()
+    code = page.page.locator("pre").inner_text()
+    environment = {**os.environ, "PYTHONPATH": str(CLIENT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split()[:2] == ["answer", "Peru"], done.stderr
+
+
+def test_the_openai_client_is_python(scripted: Service, opened: Opener) -> None:
+    """It names the model and the question."""
+    page = opened(scripted.url)
+    page.ask(ODD)
+    page.page.get_by_label("OpenAI client").check()
+    strings = [
+        n.value for n in ast.walk(ast.parse(page.page.locator("pre").inner_text())) if isinstance(n, ast.Constant)
+    ]
+    assert {ODD, "scripted", f"{scripted.url}/v1"} <= set(strings)
+
+
+def test_code_is_copied(scripted: Service, opened: Opener) -> None:
+    """What is shown is what is on the clipboard."""
+    page = opened(scripted.url, permissions=["clipboard-read", "clipboard-write"])
+    page.ask("sure")
+    page.page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.page.locator("#snippets [role=status]")).to_have_text("Copied.")
+    assert page.page.evaluate("navigator.clipboard.readText()") == page.page.locator("pre").inner_text()

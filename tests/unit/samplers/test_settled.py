@@ -1,0 +1,48 @@
+"""What of a growing text will stay."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demur.samplers.reasoning import strip_reasoning
+from demur.samplers.settled import settled
+
+CASES: list[tuple[str, tuple[str, ...], str]] = [
+    ("It is Paris", (), "It is Paris"),
+    (" It is ", (), "It is"),
+    ("caf\ufffd", (), "caf"),
+    ("Paris\nQ", ("\nQuestion",), "Paris"),
+    ("Paris\nQx", ("\nQuestion",), "Paris\nQx"),
+    ("Paris. END and more", ("END",), "Paris."),
+    ("a", ("abc", "b"), ""),
+    ("<thi", (), ""),
+    ("<", (), ""),
+    ("<b>", (), "<b>"),
+    ("<think>Which city", (), ""),
+    ("<think>Which city?</think>\n\nPar", (), "Par"),
+    ("[THINK]no[/THINK] yes", (), "yes"),
+    ("", (), ""),
+]
+
+
+@pytest.mark.parametrize(("text", "stop", "expected"), CASES, ids=repr)
+def test_what_may_change_is_held_back(text: str, stop: tuple[str, ...], expected: str) -> None:
+    """Blanks at the end, half a character, the beginning of a stop string, thinking."""
+    assert settled(text, stop) == expected
+
+
+@given(
+    st.booleans(),
+    st.text("ab \n.<th", max_size=30),
+    st.lists(st.text("ab \n", min_size=1, max_size=4), max_size=3),
+)
+def test_what_was_said_stays_said(thinks: bool, written: str, stop: list[str]) -> None:
+    """Letter by letter: each time what was said before and more, and in the end no more than the answer."""
+    text = f"<think>a b</think>{written}" if thinks else written
+    answer = strip_reasoning(text)
+    cut = min((at for at in map(answer.find, stop) if at >= 0), default=len(answer))
+    said = [settled(text[:n], stop) for n in range(len(text) + 1)]
+    for before, after in zip(said, [*said[1:], answer[:cut].strip()], strict=True):
+        assert after.startswith(before)
