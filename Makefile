@@ -142,7 +142,7 @@ client-types: $(VENV_CLIENT)/.installed ## Check that the client, as it is insta
 	$(VENV_CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall ./clients/python
 	rm -rf clients/python/build
 	cd $(VENV_CLIENT) && PYRIGHT_PYTHON_CACHE_DIR=$(CURDIR)/$(VENV_CLIENT)/pyright PATH=$(CURDIR)/$(VENV_CLIENT)/bin:$$PATH \
-	  bin/pyright --verifytypes demur_client --ignoreexternal
+	  bin/python $(CURDIR)/tests/client/typed.py
 
 reference: $(DEV) ## Write the interface down: clients/openapi/openapi.json and docs/api.md
 	$(BIN)/python -m clients.openapi.build
