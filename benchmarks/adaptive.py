@@ -1,7 +1,7 @@
 """What giving samples up costs: `python -m benchmarks.adaptive --data DATA`, by replaying recorded samples.
 
-For every recorded set with ten samples a question: the area under the ROC curve of semantic entropy, and the Brier score
-of agreement, against the share of samples drawn, when the first 2 ... 10 are used, and when drawing stops early
+For every recorded set with ten samples a question: the area under the ROC curve of semantic entropy, and the Brier
+score of agreement, against the share of samples drawn, when the first 2 ... 10 are used, and when drawing stops early
 (engine/stopping.py). Samples land in the recorded order, and verdicts come from the shared table (pair_table.py), which
 is filled first where it lacks any. Where the authors judged no greedy answer, the first sample is the answer that is
 right or wrong. Live, a sample that is begun costs something too, and short ones land first: a replay shows neither.
