@@ -267,7 +267,7 @@ def write_profile(profile: Profile, path: Path) -> None:
 
 
 def read_profiles(folder: Path) -> dict[ProfileKey, Profile]:
-    """Every `*.json` of the folder by its key, none where it is missing. Raises ProfileUnreadable, also for equal keys."""
+    """Every `*.json` of the folder by its key; none without a folder. Raises ProfileUnreadable, also for equal keys."""
     found: dict[ProfileKey, Profile] = {}
     for path in sorted(folder.glob("*.json")):
         profile = read_profile(path)
