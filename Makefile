@@ -19,6 +19,9 @@ VENV_PEERS  ?= .venv-peers
 # Folder with the NLI and answer-equivalence sets that the NLI recipe reads (training/README.md says which).
 DATA        ?= ../shared/data
 
+# Asked once, for the profile and for the benchmarks that read ANSWERS.
+ANSWERS := training/runs/facts-v1.judged.jsonl
+
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
@@ -173,9 +176,6 @@ train: $(TRAIN) ## Train the two bundled models again (an hour or more each)
 	@test -d $(DATA)/nli || { echo "set DATA to the folder with the training sets (training/README.md)"; exit 1; }
 	$(BIN)/python -m training.facts_model.train
 	$(BIN)/python -m training.nli_model.train --data $(DATA)
-
-# Asked once, for the profile and for the benchmarks that read ANSWERS.
-ANSWERS := training/runs/facts-v1.judged.jsonl
 
 $(ANSWERS): | $(TRAIN)
 	$(BIN)/python -m training.facts_model.questions training/runs/facts-v1.jsonl
