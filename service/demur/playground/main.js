@@ -18,7 +18,7 @@ import { showTiming } from "./timing.js";
 import { showPending, showVerdict } from "./verdict.js";
 
 const SAMPLES = { fast: 5, balanced: 10, thorough: 20 };
-const EXAMPLES = ["What is the capital of France?", "What is the currency of Peru?", "What is the capital of Wendor?", "How do I boil an egg?"];
+const EXAMPLES = ["What is the capital of France?", "Who composed The Four Seasons?", "What is the capital of Mongolia?", "How do I boil an egg?"];
 
 const meanings = new Meanings();
 const history = new History({ open: show, compare });
