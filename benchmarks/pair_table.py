@@ -100,16 +100,27 @@ def table_path() -> Path:
 
 def judged(asked: Sequence[Question]) -> list[Judged]:
     """From the table; what it lacks is judged first."""
-    path = table_path()
-    path.parent.mkdir(exist_ok=True)
-    path.touch()
-    known = {json.loads(line)["id"] for line in path.open(encoding="utf-8")}
+    known = known_ids()
     missing = [one for one in asked if one.id not in known]
     np.random.default_rng(SEED).shuffle(missing)  # type: ignore[arg-type]  # so that all cells grow alike
     if missing:
-        _judge(missing, path)
-    kept = {row["id"]: row for row in map(json.loads, path.open(encoding="utf-8"))}
-    return [_read(kept[one.id]) for one in asked]
+        _judge(missing, table_path())
+    wanted = {one.id for one in asked}
+    kept = {row["id"]: _read(row) for row in _lines() if row["id"] in wanted}
+    return [kept[one.id] for one in asked]
+
+
+def known_ids() -> set[str]:
+    """Of the questions in the table."""
+    return {row["id"] for row in _lines()}
+
+
+def _lines() -> Iterator[dict[str, Any]]:
+    path = table_path()
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with path.open(encoding="utf-8") as lines:
+        yield from (json.loads(line) for line in lines if line.endswith("\n"))  # another run may be writing
 
 
 def _read(row: dict[str, Any]) -> Judged:

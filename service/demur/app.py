@@ -202,7 +202,7 @@ async def running_engine(
     """An engine with its models loaded; closes those it built. Raises DemurError where a model cannot be loaded."""
     template = PromptTemplate.from_file(settings.defaults.prompt_template_file)
     admission = Admission(settings.server.max_inflight, settings.server.max_queue, metrics)
-    profiles = await to_thread.run_sync(read_profiles, settings.calibration.profiles)
+    profiles = await to_thread.run_sync(read_profiles, settings.calibration.folder)
     revisions = await to_thread.run_sync(revisions_of, settings, sampler is None, entailment is None)
     calibration = Calibration(profiles, settings.clustering, template, revisions)
     async with AsyncExitStack() as stack:

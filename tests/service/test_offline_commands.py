@@ -151,6 +151,33 @@ def test_both_stages_are_replayed(data: Path, tmp_path: Path) -> None:
     assert {c.delta for c in profile.certificates} == {0.05}
 
 
+def test_semantic_calibration_needs_live_samples_and_a_known_style(data: Path) -> None:
+    """What was recorded cannot tell; a misspelt style is named."""
+    refused = run("semantic-calibration", data, "--style", "concise")
+    assert isinstance(refused.exception, DatasetUnreadable)
+    assert "drawn live" in str(refused.exception)
+    unknown = run("semantic-calibration", data, "--style", "terse")
+    assert isinstance(unknown.exception, SettingOrUsageError)
+    assert "as_asked, concise, sentence, reasoned" in str(unknown.exception)
+
+
+@pytest.mark.model
+def test_semantic_calibration_of_the_bundled_model(tmp_path: Path) -> None:
+    """The table with its warning, and the same figures as JSON."""
+    path, out = tmp_path / "capitals.jsonl", tmp_path / "styles.json"
+    rows = [{"id": f"q{i}", "prompt": f"What is the capital of Peru? ({i})", "references": ["Lima"]} for i in range(3)]
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    done = demur("semantic-calibration", str(path), "--style", "concise", "--n", "20", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "chain of thought breaks it" in " ".join(done.stdout.split())
+    found = json.loads(out.read_text())
+    assert (found["model"], found["n_samples"], [f["style"] for f in found["styles"]]) == (
+        "demur-facts",
+        20,
+        ["concise"],
+    )
+
+
 @pytest.mark.model
 def test_the_bundled_models_are_evaluated_live(tmp_path: Path) -> None:
     """`demur evaluate` as a user runs it: asks the language model, clusters and grades by the NLI model."""

@@ -147,8 +147,7 @@ def calibrate(
 def semantic_calibration(
     data: Data,
     style: Annotated[
-        list[Literal["as_asked", "concise", "sentence", "reasoned"]] | None,
-        typer.Option(help="How to prompt; may be repeated (default: all four)."),
+        list[str] | None, typer.Option(help="as_asked, concise, sentence or reasoned; may be repeated (default: all).")
     ] = None,
     grader: Grading = "exact",
     n: Annotated[
@@ -161,7 +160,10 @@ def semantic_calibration(
     """Measure whether raw agreement is a probability, before any fit, for each way of prompting."""
     from demur.offline.semantic_calibration import STYLES, WARNING, measure_styles  # loads the models' stack
 
-    styles, dataset, settings = style or list(STYLES), read_dataset(data), read_settings()
+    styles = [each for each in STYLES if each in (style or STYLES)]
+    if unknown := sorted(set(style or ()) - set(STYLES)):
+        fail(f"--style needs one of {', '.join(STYLES)}, got {unknown[0]!r}")
+    dataset, settings = read_dataset(data), read_settings()
     with _progress() as progress:
         task = progress.add_task("asking", total=None)
 
