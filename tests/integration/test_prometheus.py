@@ -44,7 +44,8 @@ PANELS = [
     for query in panel.queries
 ]
 KNOWN, UNKNOWN = "What is the capital of France?", "Who founded Calverton Mills?"
-CERTAIN = {"sampling": {"n": 5, "temperature": 0.05}}
+# All samples are the same, in every answer: entropy stands at 0, and nothing but the change of the test moves it.
+CERTAIN = {"sampling": {"n": 5, "temperature": 0.01}}
 UNCERTAIN = {"sampling": {"n": 5, "temperature": 2.0}, "retrieval": {"available": False}}
 
 
@@ -173,10 +174,10 @@ def use_remote(watched: Watched) -> None:
     """A remembered answer, a failing call, an NLI server that refuses, tools, Redis that hangs, too many at once."""
     client, llm = watched.remote, watched.llm
     for _ in range(2):
-        client.post("/v1/answer", json={"prompt": KNOWN, "sampling": {"n": 5, "seed": 1}})
+        client.post("/v1/answer", json={"prompt": KNOWN, "sampling": {**CERTAIN["sampling"], "seed": 1}})
     good = llm.behaviour
     llm.behaviour = replace(good, fault="error", n_faults=len(llm.bodies) + 1)
-    client.post("/v1/answer", json={"prompt": "What is the capital of Peru?", "cache": {"mode": "bypass"}})
+    client.post("/v1/answer", json={"prompt": "What is the capital of Peru?", **CERTAIN})
     llm.behaviour = good
     watched.tei.faults += [refusing(424)] * 2
     client.post("/v1/answer", json={"prompt": "What is the capital of Chad?", **CERTAIN})
@@ -190,7 +191,7 @@ def use_remote(watched: Watched) -> None:
 
 
 def ask_greedily(watched: Watched) -> httpx2.Response:
-    body = {"prompt": KNOWN, "sampling": {"n": 32, "temperature": 0.05}, "cache": {"mode": "bypass"}}
+    body = {"prompt": KNOWN, "sampling": {"n": 32, "temperature": 0.01}, "cache": {"mode": "bypass"}}
     headers = {"X-API-Key": watched.greedy_key}
     return httpx2.post(f"{watched.remote.base_url}/v1/answer", json=body, headers=headers, timeout=60)
 
