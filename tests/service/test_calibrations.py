@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from demur.calibration.profile import ProfileKey, write_profile
+from demur.cli import app
 from demur.engine.calibrating import Calibration, Revisions, Served
 from demur.engine.prompting import PromptTemplate
+from demur.errors import NotCalibratable
+from demur.evaluation.judged import write_judged
 from demur.settings import AuditSettings, CalibrationSettings, ClusteringSettings, Settings, StoreSettings
 from demur.types import Message, Question, Sampling
 from tests.redis_server import redis_server
 from tests.service.running import Service, serving, wait_for
 from tests.unit.calibration.profiles import PROFILE
+from tests.unit.evaluation.judged_answers import simulated
 
 N_AUDITS = 240
 
@@ -187,6 +192,23 @@ def test_an_uploaded_dataset_is_fitted(service: Service) -> None:
     refused = service.client.post("/v1/calibrations", json=other)
     assert [error["pointer"] for error in refused.json()["errors"]] == ["/dataset/key/model"]
     assert service.client.post("/v1/calibrations", json={**body, "model": "another"}).status_code == 404
+
+
+def test_the_command_line_hands_over_what_it_judged(service: Service, tmp_path: Path) -> None:
+    """`demur calibrate --url`: fitted and put into force by the service; what is refused is said."""
+    judged = [replace(answer, key=_key()) for answer in simulated(600, skill=4.0)]
+    write_judged(judged, tmp_path / "judged.jsonl")
+    command = ["calibrate", str(tmp_path / "judged.jsonl"), "--judged", "--url", service.url]
+    done = CliRunner().invoke(app, [*command, "--max-risk", "0.2", "--activate"])
+    assert done.exit_code == 0, done.output
+    (active,) = [each for each in _listed(service) if each["active"]]
+    assert active["id"] in done.output.replace("\n", "")
+    assert active["provenance"]["n_labels"] == 600
+    refused = CliRunner().invoke(app, [*command, "--max-risk", "0.001"])
+    assert isinstance(refused.exception, NotCalibratable)
+    assert "labels are needed" in str(refused.exception) or "may not help" in str(refused.exception)
+    nowhere = CliRunner().invoke(app, command[:3])
+    assert "--out FILE" in str(nowhere.exception)
 
 
 @pytest.mark.parametrize(
