@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,14 +51,14 @@ def location(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     if request.param == "sqlite":
         yield f"sqlite:///{folder}"
     else:
-        with redis_server(folder) as server:
+        with redis_server(folder, ["--save", ""]) as server:  # durable writes are tested elsewhere, and take their time
             yield server.url
 
 
 def _settings(location: str, part: str, profiles: Path | None = None) -> Settings:
     """`part` names a store of its own at that location; every answer is drawn for labelling."""
     url = f"{location}/{part}.sqlite3" if location.startswith("sqlite") else location
-    store = StoreSettings(url=url, prefix=part, timeout_s=20)
+    store = StoreSettings(url=url, prefix=part, timeout_s=20, durability="assumed")
     return Settings(store=store, audit=AuditSettings(rate=1), calibration=CalibrationSettings(profiles=profiles))
 
 
@@ -66,13 +67,11 @@ def service(location: str) -> Iterator[Service]:
     """With audits labelled: the more samples agree, the more often the answer is right."""
     with serving(script, settings=_settings(location, "audited")) as running:
         chance = random.Random(1)
-        for i in range(N_AUDITS):
-            n_agreeing = chance.choice([4, 6, 8, 10, 10])
-            _label(
-                running,
-                f"town {i}: {n_agreeing}",
-                is_right=chance.random() < {4: 0.1, 6: 0.4, 8: 0.8}.get(n_agreeing, 0.98),
-            )
+        answers = [chance.choice([4, 6, 8, 10, 10]) for _ in range(N_AUDITS)]
+        rights = [chance.random() < {4: 0.1, 6: 0.4, 8: 0.8}.get(n_agreeing, 0.98) for n_agreeing in answers]
+        with ThreadPoolExecutor(16) as people:  # whose commits share a write to the disk
+            said = zip(range(N_AUDITS), answers, rights, strict=True)
+            list(people.map(lambda one: _label(running, f"town {one[0]}: {one[1]}", is_right=one[2]), said))
         yield running
 
 
