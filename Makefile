@@ -9,11 +9,18 @@ QUESTION    ?= What is the capital of France?
 # vLLM holds FastAPI and transformers below the newest: an environment of its own, where the service is tested on these
 # older lines. Its build for CPUs is for Linux, and stands on the CPU build of torch, which not every index has.
 VENV_VLLM   ?= .venv-vllm
+VENV_CLIENT ?= .venv-client
+PYRIGHT     := 1.1.414
+# One environment for each framework that the Python client has an adapter for.
+VENV_ADAPTERS ?= .venv-adapters
 HAS_VLLM    := $(and $(filter Linux,$(shell uname)),$(TORCH_INDEX)$(PIP_FIND_LINKS))
 # uqlm and lm-polygraph, for `make bench-quality` alone.
 VENV_PEERS  ?= .venv-peers
 # Folder with the NLI and answer-equivalence sets that the NLI recipe reads (training/README.md says which).
 DATA        ?= ../shared/data
+
+# Asked once, for the profile and for the benchmarks that read ANSWERS.
+ANSWERS := training/runs/facts-v1.judged.jsonl
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -26,9 +33,8 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEST_VLLM := $(if $(HAS_VLLM),$(MAKE) test-vllm,@echo "note: the tests on vLLM were left out: they need Linux, and TORCH_INDEX (README, Install)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve ask system-packages test test-vllm test-full check check-dashboards audit format bench bench-guarantee \
-        bench-rag bench-quality \
-        train train-report profile clean
+.PHONY: help install serve ask system-packages test test-adapters test-vllm test-full check check-dashboards audit \
+        format bench bench-guarantee bench-rag bench-quality train train-report profile reference client-types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,8 +94,25 @@ test: $(DEV) system-packages ## Run every test
 
 test-full: $(DEV) system-packages ## Run every test with the long counts; figures go to benchmarks/results
 	$(BIN)/python -m benchmarks.test_full
+	$(MAKE) client-types
 	$(MAKE) check-dashboards
+	$(MAKE) test-adapters
 	$(TEST_VLLM)
+
+# Beside the adapter: the framework's own client of OpenAI, which is tested against the drop-in.
+ADAPTERS             := langchain llama_index haystack
+adapters_langchain   := [langchain] langchain-openai
+adapters_llama_index := [llama-index] llama-index-llms-openai-like
+adapters_haystack    := [haystack]
+
+$(ADAPTERS:%=$(VENV_ADAPTERS)/%/.installed): $(VENV_ADAPTERS)/%/.installed: clients/python/pyproject.toml
+	$(PYTHON) -m venv $(VENV_ADAPTERS)/$*
+	$(VENV_ADAPTERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check pytest \
+	  -e ./clients/python$(adapters_$*)
+	@touch $@
+
+test-adapters: $(DEV) $(ADAPTERS:%=$(VENV_ADAPTERS)/%/.installed) ## Run the adapters' tests, each framework in an environment of its own
+	$(BIN)/python -m tests.adapters.run $(VENV_ADAPTERS)
 
 test-vllm: $(VLLM) ## Run the tests on vLLM, and the service's on the lines of FastAPI and transformers that vLLM needs
 	$(VENV_VLLM)/bin/python -m pytest -m "not slow" tests/service tests/unit/api tests/unit/samplers/test_chat_template.py \
@@ -113,6 +136,21 @@ audit: $(DEV) ## Look up every installed package for known vulnerabilities (need
 format: $(DEV) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Pyright brings node and itself from npm; both stay in the environment.
+$(VENV_CLIENT)/.installed: clients/python/pyproject.toml
+	$(PYTHON) -m venv $(VENV_CLIENT)
+	$(VENV_CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check 'pyright[nodejs]==$(PYRIGHT)'
+	@touch $@
+
+client-types: $(VENV_CLIENT)/.installed ## Check that the client, as it is installed, is typed all through
+	$(VENV_CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall ./clients/python
+	rm -rf clients/python/build
+	cd $(VENV_CLIENT) && PYRIGHT_PYTHON_CACHE_DIR=$(CURDIR)/$(VENV_CLIENT)/pyright PATH=$(CURDIR)/$(VENV_CLIENT)/bin:$$PATH \
+	  bin/python $(CURDIR)/tests/client/typed.py
+
+reference: $(DEV) ## Write the interface down: clients/openapi/openapi.json and docs/api.md
+	$(BIN)/python -m clients.openapi.build
 
 bench-guarantee: $(TRAIN) ## Whether certified error rates hold, on the recorded sets in DATA
 	$(BIN)/python -m benchmarks.guarantee --data $(DATA) $(if $(wildcard $(ANSWERS)),--answers $(ANSWERS))
@@ -139,9 +177,6 @@ train: $(TRAIN) ## Train the two bundled models again (an hour or more each)
 	$(BIN)/python -m training.facts_model.train
 	$(BIN)/python -m training.nli_model.train --data $(DATA)
 
-# Asked once, for the profile and for the benchmarks that read ANSWERS.
-ANSWERS := training/runs/facts-v1.judged.jsonl
-
 $(ANSWERS): | $(TRAIN)
 	$(BIN)/python -m training.facts_model.questions training/runs/facts-v1.jsonl
 	DEMUR_SAMPLER__THREADS=1 DEMUR_NLI__THREADS=1 $(BIN)/demur evaluate training/runs/facts-v1.jsonl --both-stages \
@@ -159,4 +194,4 @@ train-report: $(TRAIN) ## The bundled models' figures on held-out data
 	$(BIN)/python -m training.nli_model.report --data $(DATA)
 
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) $(VENV_VLLM) $(VENV_PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_VLLM) $(VENV_CLIENT) $(VENV_ADAPTERS) $(VENV_PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis

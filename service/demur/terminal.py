@@ -11,19 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from demur.api.responses import AnswerResponse, ClusterOut, GuaranteeOut, TimingsOut
-from demur.types import Action, Reason
+from demur.look import FACES, WHY
 
-_STYLE = {Action.ANSWER: ("✔", "bold green"), Action.RETRIEVE: ("⌕", "bold yellow"), Action.ABSTAIN: ("✘", "bold red")}
-_WHY = {
-    Reason.ABOVE_ANSWER_THRESHOLD: "the samples agree well enough",
-    Reason.BELOW_ANSWER_THRESHOLD: "the samples do not agree well enough",
-    Reason.BELOW_RETRIEVE_THRESHOLD: "the samples disagree beyond what looking it up should mend",
-    Reason.NON_ANSWER: "the model itself gives no answer",
-    Reason.CONTRADICTS_CONTEXT: "the passages contradict the answer",
-    Reason.INSUFFICIENT_CONTEXT: "the passages do not support the answer",
-    Reason.RETRIEVAL_EXHAUSTED: "not sure enough, and nothing is left to look up",
-    Reason.DEADLINE: "too few samples were finished in time",
-}
 _BAR_WIDTH = 24
 
 
@@ -33,18 +22,18 @@ def verdict(response: AnswerResponse) -> RenderableType:
 
 
 def _headline(response: AnswerResponse) -> Panel:
-    icon, style = _STYLE[response.decision]
+    face = FACES[response.decision]
     kind = "calibrated" if response.calibrated else "uncalibrated: this is agreement, not a probability"
     body = Text.assemble(
         (response.answer or "(no answer)", "bold"),
         "\n\n",
-        (f"{icon} {response.decision.value.upper()}", style),
-        f"  {_WHY[response.reason]} ",
+        (f"{face.icon} {face.word}", f"bold {face.colour}"),
+        f"  {WHY[response.reason]} ",
         (f"({response.reason.value})", "dim"),
         f"\nconfidence {response.confidence:.2f}, answer from {response.policy.answer_min:.2f} ",
         (f"({kind})", "dim"),
     )
-    return Panel(body, title=escape(response.model), title_align="left", border_style=style.split()[-1])
+    return Panel(body, title=escape(response.model), title_align="left", border_style=face.colour)
 
 
 def _clusters(clusters: list[ClusterOut]) -> Table:

@@ -1,6 +1,8 @@
-"""A newcomer's first minutes, on the bundled models: ask, look behind the answer, turn the screws, say what was wrong."""
+"""A newcomer's first minutes, on the bundled models: ask, look behind the answer, turn the screws, judge it."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -21,10 +23,11 @@ def test_the_verdict_comes_first(bundled: Process, opened: Opener) -> None:
     assert page.page.locator(".verdict-head svg").count() == 1
     assert "Paris" in page.page.locator(".answer").inner_text()
     expect(page.page.locator(".badges")).to_contain_text("uncalibrated")
+    assert not re.search("null|undefined|NaN", page.page.locator("#result").inner_text())
 
 
 def test_columns_are_as_wide_as_their_mass(bundled: Process, opened: Opener) -> None:
-    """Of those that are wider than the least, width follows mass; together they hold every sample, and the T=0 answer."""
+    """Width follows mass, down to the least width; together they hold every sample, and the T=0 answer."""
     page = opened(bundled.url)
     page.ask("What is the currency of Peru?")
     record = page.get(f"/v1/answers/{page.answer_id}")
@@ -51,7 +54,7 @@ def test_a_column_opens_on_what_is_behind_it(bundled: Process, opened: Opener) -
 
 
 def test_a_slider_decides_again(bundled: Process, opened: Opener) -> None:
-    """What is not sure enough is retrieved; with less to retrieve from, abstained from; and then it is the service's."""
+    """What is not sure enough is retrieved; with more to retrieve from, abstained from; then it is the service's."""
     page = opened(bundled.url)
     page.ask("What is the currency of Peru?")
     assert page.verdict == "Retrieve"

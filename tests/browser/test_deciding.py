@@ -51,7 +51,7 @@ def all_signals() -> list[Signals]:
 
 
 def test_the_port_is_the_policy(scripted: Service, opened: Opener) -> None:
-    """Every combination on a grid that meets each threshold from both sides and exactly: the same decision and reason."""
+    """On a grid that meets each threshold from both sides and exactly: the same decision, the same reason."""
     policies = [
         Policy("p", a, b, r, g) for a, b, r, g in itertools.product((0.5, 0.8), (0.0, 1.0), (0.0, 0.8), (None, 0.6))
     ]
@@ -66,7 +66,7 @@ def test_the_port_is_the_policy(scripted: Service, opened: Opener) -> None:
 
 
 def test_responses_tell_what_the_policy_saw(scripted: Service, opened: Opener) -> None:
-    """From the response alone the page comes to the service's decision, whatever the samples, passages and thresholds."""
+    """From the response alone the page comes to the service's decision, for all samples, passages, thresholds."""
     prompts = ("sure", "8 of 10", "split", "all differ", "no idea", "greedy is alone")
     include = ["clusters", "samples", "nli"]
     cases, wanted = [], []

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from demur.samplers.scripted import ScriptedAnswer
 from demur.types import Sampling
 from demur_client import AsyncDemur, Demur
 from tests.client.twins import Twin
@@ -18,12 +19,14 @@ def kind(request: pytest.FixtureRequest) -> type[Demur] | type[AsyncDemur]:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
-    """Wavers over `unsure` until it is given passages; is certain of everything else."""
+    """Wavers over `unsure` until it is given passages; never ends `endless`; is certain of everything else."""
     with serving(_answers) as running:
         yield running
 
 
-def _answers(prompt: str, _: Sampling) -> list[str]:
+def _answers(prompt: str, _: Sampling) -> list[str | ScriptedAnswer]:
+    if prompt == "endless":
+        return [ScriptedAnswer("Paris", delay_seconds=60)]
     return ["Paris", "Lyon", "Nice"] if "unsure" in prompt and "Context:" not in prompt else ["Paris"]
 
 

@@ -42,6 +42,22 @@ def test_passages_may_be_plain_texts(twin: Twin) -> None:
     assert twin.do(lambda c: c.answer("unsure", context=both)).decision == "answer"
 
 
+def test_an_answer_made_elsewhere_is_rated(twin: Twin) -> None:
+    """By samples that are sent, and by samples that are drawn."""
+    sent = twin.do(lambda c: c.score("q", answer="Lyon", samples=["Paris", "Paris", "Lyon"], context=["Paris is."]))
+    assert (sent.answer_cluster, sent.model, sent.uncertainty.agreement, bool(sent)) == (1, None, 1 / 3, False)
+    drawn = twin.do(lambda c: c.score(messages=[{"role": "user", "content": "q"}], answer="Paris", quality="fast"))
+    assert (drawn.answer_cluster, drawn.model, drawn.object, bool(drawn)) == (0, "scripted", "score", True)
+    assert twin.do(lambda c: c.with_raw_response.score("q", answer="Nice")).parse().answer_cluster is None
+
+
+def test_texts_are_grouped_by_meaning(twin: Twin) -> None:
+    found = twin.do(lambda c: c.cluster(["Paris", "Lyon", "paris."], prompt="q", weights=[1, 2, 1]))
+    assert (found.assignments, [c.mass for c in found.clusters], found.nli.judgements) == ([0, 1, 0], [0.5, 0.5], None)
+    judged = twin.do(lambda c: c.with_raw_response.cluster(["Paris", "Lyon"], include=["judgements"])).parse()
+    assert judged.nli.judgements[0].contradiction == 0.98
+
+
 def test_messages_take_the_place_of_a_prompt(twin: Twin) -> None:
     assert twin.do(lambda c: c.answer(messages=[{"role": "user", "content": "q"}])).answer == "Paris"
 
@@ -89,6 +105,17 @@ def test_a_stored_answer_is_shown_and_forgotten(twin: Twin) -> None:
 
 def test_audits_are_listed(twin: Twin) -> None:
     assert twin.do(lambda c: c.audits.list()) == []
+
+
+def test_calibrations_are_fitted_from_labels(twin: Twin) -> None:
+    """There are none: the error says what is missing; the policy in force is the uncalibrated one."""
+    with pytest.raises(demur_client.NotCalibratableError):
+        twin.do(lambda c: c.calibrations.create(max_risk=0.1))
+    with pytest.raises(demur_client.NotFoundError):
+        twin.do(lambda c: c.calibrations.activate("cal_unknown"))
+    assert twin.do(lambda c: c.calibrations.list()) == []
+    [policy] = twin.do(lambda c: c.policies.list())
+    assert (policy["name"], policy["calibration"]) == ("default", None)
 
 
 def test_version_says_what_runs(twin: Twin) -> None:
@@ -197,7 +224,16 @@ def test_impossible_options_are_refused(kind: Kind, wrong: dict[str, Any]) -> No
 
 def test_both_clients_offer_the_same_calls() -> None:
     """Same names, same parameters, same defaults; results differ only in being awaited."""
-    for name in ("Demur", "RawDemur", "FeedbackResource", "AnswersResource", "AuditsResource"):
+    for name in (
+        "Demur",
+        "RawDemur",
+        "FeedbackResource",
+        "AnswersResource",
+        "AuditsResource",
+        "AnswerStream",
+        "CalibrationsResource",
+        "PoliciesResource",
+    ):
         one, other = _signatures(getattr(synchronous, name)), _signatures(getattr(asynchronous, f"Async{name}"))
         assert one == other
 

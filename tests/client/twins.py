@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,13 +26,13 @@ class Twin:
         if self._kind is Demur:
             with Demur(**self._options) as client:
                 found = action(client)
-                return list(found) if inspect.isgenerator(found) else found
+                return list(found) if hasattr(found, "__next__") else found
         return asyncio.run(self._do(action))
 
     async def _do(self, action: Callable[[Any], Any]) -> Any:
         async with AsyncDemur(**self._options) as client:
             found = action(client)
-            return [each async for each in found] if inspect.isasyncgen(found) else await found
+            return [each async for each in found] if hasattr(found, "__anext__") else await found
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,8 @@ def test_strict_refuses_what_is_missing(service: Service) -> None:
 def test_failed_draws_are_counted(service: Service) -> None:
     """One of ten fails: nine are used, and the response says so."""
     body = service.ask("one fails").json()
-    assert body["sampling"] == {"requested": 10, "completed": 9, "failed": 1, "truncated": 0, "seed": None}
+    counted = {"requested": 10, "completed": 9, "failed": 1, "saved": 0, "stopped_early": False, "truncated": 0}
+    assert body["sampling"] == {**counted, "seed": None}
     assert "partial_samples" in body["degraded"]
 
 

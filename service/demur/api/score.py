@@ -13,7 +13,7 @@ from demur.api.answer import AnsweringDep, DefaultsDep, EngineDep, verdict_heade
 from demur.api.guard import requires
 from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
-from demur.api.requests import QuestionRequest
+from demur.api.requests import QuestionRequest, SamplingIn
 from demur.api.responses import VerdictResponse
 from demur.api.tenant import TenantDep
 from demur.errors import FieldError, ValidationFailed
@@ -22,6 +22,7 @@ from demur.types import ANONYMOUS, Question, Rated, Sample, Sampling
 
 MAX_SAMPLES = 64
 MAX_CHARS = 32_000
+_DRAWING = ("n", "max_tokens", "stop", "seed", "mode", "min_n")  # fields of `sampling`
 
 Text = Annotated[str, StringConstraints(max_length=MAX_CHARS)]
 Logprob = Annotated[float, Field(le=1e-6, allow_inf_nan=False)]  # a certain token may come out a hair above 0
@@ -89,23 +90,20 @@ class ScoreRequest(QuestionRequest):
 
     def _refuse_what_has_no_place(self) -> None:
         """What would be ignored is refused."""
-        wrong = []
-        if not self.samples and self.sample_logprobs is not None:
-            wrong = [FieldError("/sample_logprobs", "needs `samples`")]
-        if self.samples:
-            given: dict[str, object] = {"model": self.model, "quality": self.quality}
-            given |= {f"sampling/{name}": getattr(self.sampling, name) for name in ("n", "max_tokens", "seed")}
-            given["sampling/stop"] = self.sampling.stop or None
-            wrong = [
-                FieldError(f"/{name}", "nothing is drawn where `samples` are given")
-                for name, value in given.items()
-                if value is not None
-            ]
-            if self.sample_logprobs is not None and len(self.sample_logprobs) != len(self.samples):
-                detail = f"{len(self.sample_logprobs)} lists for {len(self.samples)} samples"
-                wrong.append(FieldError("/sample_logprobs", detail))
+        samples, logprobs = self.samples or [], self.sample_logprobs
+        idle = self._for_drawing() if samples else []
+        wrong = [FieldError(f"/{name}", "nothing is drawn where `samples` are given") for name in idle]
+        if logprobs is not None and len(logprobs) != len(samples):
+            wrong.append(FieldError("/sample_logprobs", f"{len(logprobs)} lists for {len(samples)} samples"))
         if wrong:
             raise ValidationFailed(*wrong)
+
+    def _for_drawing(self) -> list[str]:
+        """What was set and matters only where samples are drawn."""
+        plain = SamplingIn()
+        own = [name for name in ("model", "quality") if getattr(self, name) is not None]
+        sampling = [name for name in _DRAWING if getattr(self.sampling, name) != getattr(plain, name)]
+        return [*own, *(f"sampling/{name}" for name in sampling)]
 
     def _samples(self) -> tuple[Sample, ...]:
         samples = self.samples or []

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from demur.evaluation.assessment import CALIBRATION_SHARE, DELTA, N_BINS, Assessment
 from demur.evaluation.bootstrap import Interval
-from demur.evaluation.plots import reliability_plot, risk_coverage_plot
+from demur.evaluation.plots import answered_plot, reliability_plot, risk_coverage_plot
+from demur.look import TOKENS_CSS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,21 @@ def as_markdown(origin: Origin, assessments: Sequence[Assessment]) -> str:
 
 def as_html(origin: Origin, assessments: Sequence[Assessment]) -> str:
     title = escape(f"{origin.dataset}, {origin.model}")
-    parts = [f"<h1>{title}</h1>", f"<p>{escape(_about(origin))}</p>"]
+    parts = [f"<h1>{title}</h1>", f'<p class="about">{escape(_about(origin))}</p>']
     for assessment in assessments:
         parts.append(f"<h2>{escape(_heading(assessment))}</h2>")
-        plots = reliability_plot(assessment.probabilities), risk_coverage_plot(assessment.scores)
-        parts.append(f'<div class="plots">{"".join(plots)}</div>')
-        parts.extend(_html_grid(grid) for grid in grids(assessment))
-    return _PAGE.format(title=title, body="\n".join(parts))
+        parts.append(f'<div class="plots">{"".join(map(_panel, _plots(assessment)))}</div>')
+        parts.extend(_panel(_html_grid(grid)) for grid in grids(assessment))
+    return _PAGE.format(title=title, style=_STYLE, body="\n".join(parts))
+
+
+def _plots(assessment: Assessment) -> list[str]:
+    plots = [reliability_plot(assessment.probabilities), risk_coverage_plot(assessment.scores)]
+    return [*plots, answered_plot(assessment.certified)] if assessment.certified else plots
+
+
+def _panel(content: str) -> str:
+    return f'<section class="panel">{content}</section>'
 
 
 def _heading(assessment: Assessment) -> str:
@@ -168,6 +178,7 @@ def _html_grid(grid: Grid) -> str:
     )
 
 
+_STYLE = f"{TOKENS_CSS}\n{(Path(__file__).parent / 'report.css').read_text(encoding='utf-8')}"
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -175,18 +186,7 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; --line: #8884; }}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; }}
-th, td {{ padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line); }}
-td {{ font-variant-numeric: tabular-nums; }}
-.remark {{ opacity: .7; max-width: 45rem; }}
-.plots {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
-svg {{ max-width: 100%; height: auto; }}
-svg text {{ font: 11px system-ui, sans-serif; fill: currentColor; }}
-.frame {{ fill: none; stroke: currentColor; }}
-.grid {{ stroke: var(--line); }}
-.diagonal {{ stroke: currentColor; stroke-dasharray: 4 4; opacity: .6; }}
+{style}
 </style>
 </head>
 <body>

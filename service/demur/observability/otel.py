@@ -84,7 +84,8 @@ class OtelTracer:
         closing = Thread(target=self._provider.shutdown, name="demur-spans", daemon=True)
         closing.start()
         closing.join(_FLUSH_SECONDS)
-        self._exporter.shutdown()
+        if closing.is_alive():
+            self._exporter.shutdown()
 
 
 def _resource() -> Resource:

@@ -1,12 +1,13 @@
 // Two answers side by side: the same question with and without passages, or asked more carefully.
-import { el } from "./dom.js";
+import { el, fill } from "./dom.js";
 import { counted, nats, seconds, share } from "./numbers.js";
 import { chip } from "./verdict.js";
 
 /** Fills `root` with a table of two entries of the session. */
 export function showComparison(root, entries) {
   const isSame = entries[0].question.prompt === entries[1].question.prompt;
-  root.replaceChildren(
+  fill(
+    root,
     el("h2", { id: "comparison-title" }, isSame ? "Side by side" : "Two questions side by side"),
     el(
       "div",

@@ -26,6 +26,13 @@ export function spoken(text) {
   return el("span", { class: "spoken" }, text);
 }
 
+/** Replaces what is in `node`; children that are null or false are left out. */
+export function fill(node, ...children) {
+  node.replaceChildren(...present(children));
+}
+
+const present = (children) => children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+
 function filled(node, { on = {}, vars = {}, ...attributes }, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === true) node.setAttribute(name, "");
@@ -33,6 +40,6 @@ function filled(node, { on = {}, vars = {}, ...attributes }, children) {
   }
   for (const [name, value] of Object.entries(vars)) node.style.setProperty(name, value);
   for (const [name, listener] of Object.entries(on)) node.addEventListener(name, listener);
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...present(children));
   return node;
 }

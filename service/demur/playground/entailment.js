@@ -1,5 +1,5 @@
 // Behind a meaning: who said it, and the scores that joined these words and kept others apart.
-import { el } from "./dom.js";
+import { el, fill, spoken } from "./dom.js";
 import { chance, percent, share } from "./numbers.js";
 import { sampleText } from "./shading.js";
 
@@ -8,7 +8,8 @@ const RELATIONS = ["entailment", "neutral", "contradiction"];
 /** Fills `root` with what is behind the cluster `index` of `result`. */
 export function showDetail(root, result, index) {
   const cluster = result.clusters[index];
-  root.replaceChildren(
+  fill(
+    root,
     el("h3", {}, `“${cluster.text || "(empty)"}”`),
     el("div", { class: "detail-parts" }, saidBy(result, index), judged(result, index)),
   );
@@ -53,22 +54,23 @@ function group(title, pairs) {
 }
 
 function pairScores({ texts, ways }) {
-  return el("li", {}, ...ways.map((way) => el("div", { class: "way" }, direction(texts, way), bar(way))));
+  const [one, other] = texts.map((text) => text || "(empty)");
+  const heading = el("p", { class: "direction" }, one, el("span", { class: "arrow" }, " and "), other);
+  const inOrder = [...ways].sort((a, b) => a.isReverse - b.isReverse);
+  return el("li", {}, heading, ...inOrder.map((way) => bar(way, way.isReverse ? [other, one] : [one, other])));
 }
 
-function direction(texts, { isReverse }) {
-  const [from, to] = isReverse ? [texts[1], texts[0]] : texts;
-  return el("p", { class: "direction" }, el("span", {}, from || "(empty)"), el("span", { class: "arrow" }, " entails "), el("span", {}, to || "(empty)"), "?");
-}
-
-function bar(way) {
+/** One direction: an arrow, the three probabilities, and the likeliest in words. */
+function bar(way, [from, to]) {
   const parts = RELATIONS.map((r) => el("span", { "data-relation": r, vars: { "--part": way[r].toFixed(4) } }));
   const strongest = RELATIONS.reduce((a, b) => (way[b] > way[a] ? b : a));
   const told = RELATIONS.map((r) => `${r} ${share(way[r])}`).join(", ");
   return el(
     "p",
-    { class: "verdict-bar" },
-    el("span", { class: "stack", role: "img", "aria-label": told, title: told }, ...parts),
+    { class: "verdict-bar", title: `Does “${from}” entail “${to}”?` },
+    el("span", { class: "arrow", "aria-hidden": "true" }, way.isReverse ? "←" : "→"),
+    spoken(`Does “${from}” entail “${to}”?`),
+    el("span", { class: "stack", role: "img", "aria-label": told }, ...parts),
     el("span", { class: "note" }, `${strongest} ${percent(way[strongest])}`),
   );
 }

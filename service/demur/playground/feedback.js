@@ -1,5 +1,5 @@
 // Was this right? Labels are what calibration is made of.
-import { el } from "./dom.js";
+import { el, fill } from "./dom.js";
 import { counted } from "./numbers.js";
 import { giveFeedback, Trouble } from "./service.js";
 
@@ -29,7 +29,8 @@ export function showFeedback(root, entry) {
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(LABELS[i][0] === label)));
   }
 
-  root.replaceChildren(
+  fill(
+    root,
     el("h2", { id: "feedback-title" }, "Was this right?"),
     el("div", { class: "controls" }, ...buttons),
     state,

@@ -1,5 +1,5 @@
 // The signals as gauges; one that is missing is grey and says why.
-import { el } from "./dom.js";
+import { el, fill } from "./dom.js";
 import { counted, nats, share } from "./numbers.js";
 import { answerThreshold } from "./policy.js";
 import { degradedWords } from "./words.js";
@@ -7,7 +7,8 @@ import { degradedWords } from "./words.js";
 /** Fills `root`. `decided` holds the thresholds in force. */
 export function showGauges(root, entry, decided) {
   const { result, question } = entry;
-  root.replaceChildren(
+  fill(
+    root,
     entropy(result),
     confidence(result, decided),
     tokenConfidence(result),

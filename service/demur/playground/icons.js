@@ -2,6 +2,7 @@
 import { svg } from "./dom.js";
 
 const SHAPES = {
+  pending: [],
   answer: [["path", { d: "M7.5 12.5l3 3 6-7" }]],
   retrieve: [["circle", { cx: 11, cy: 11, r: 4 }], ["path", { d: "M14 14l3.5 3.5" }]],
   abstain: [["path", { d: "M7.5 12h9" }]],

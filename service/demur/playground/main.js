@@ -15,10 +15,10 @@ import { showSnippets } from "./snippets.js";
 import { installTheme } from "./theme.js";
 import { showThresholds } from "./thresholds.js";
 import { showTiming } from "./timing.js";
-import { showVerdict } from "./verdict.js";
+import { showPending, showVerdict } from "./verdict.js";
 
 const SAMPLES = { fast: 5, balanced: 10, thorough: 20 };
-const EXAMPLES = ["What is the capital of France?", "What is the currency of Peru?", "What is the capital of Wendor?", "How do I boil an egg?"];
+const EXAMPLES = ["What is the capital of France?", "Who composed The Four Seasons?", "What is the capital of Mongolia?", "How do I boil an egg?"];
 
 const meanings = new Meanings();
 const history = new History({ open: show, compare });
@@ -49,9 +49,8 @@ function begin(question) {
   shown(byId("stop"), true);
   shown(byId("result"), true).setAttribute("aria-busy", "true");
   shown(byId("settled"), false);
-  shown(byId("verdict"), false);
   byId("meanings-note").textContent = "";
-  tell("Asking");
+  tell("no sample yet");
   meanings.start(SAMPLES[question.quality]);
 }
 
@@ -106,7 +105,7 @@ function decided(entry, signals, set) {
   const { result, question } = entry;
   const isOwn = differs(set, { policy: result.policy, retrieval: retrievalOf(question) });
   const now = { ...(isOwn ? decide(signals, set.policy, set.retrieval) : result), ...set, isOwn };
-  showVerdict(shown(byId("verdict"), true), entry, signals, now, {
+  showVerdict(byId("verdict"), entry, signals, now, {
     lookUp: () => addPassage().focus(),
     askAgain: () => submit(question, { isFresh: true }),
   });
@@ -140,8 +139,9 @@ function differs(a, b) {
   return JSON.stringify([own(a.policy), a.retrieval]) !== JSON.stringify([own(b.policy), b.retrieval]);
 }
 
-function noteOn({ sampling }, isStreamed) {
-  const width = "A column is as wide as its probability mass. Open one for the scores behind it.";
+function noteOn({ clusters, sampling }, isStreamed) {
+  const hasMass = clusters.every((c) => c.mass !== null);
+  const width = `A column is as wide as its ${hasMass ? "probability mass" : "share of the samples"}. Open one for the scores behind it.`;
   const missing = sampling.failed ? ` ${counted(sampling.failed, "sample")} of ${sampling.requested} did not arrive.` : "";
   return width + missing + (isStreamed ? "" : " This service answered in one piece: it does not tell samples as they land.");
 }
@@ -158,8 +158,10 @@ function fail(error, isStopped) {
   if (problem.status === 401 || problem.status === 403) askForKey(problem.detail);
 }
 
+/** Says how far the answer is, to those who see it and to those who hear it; null when it is there. */
 function tell(text) {
   byId("progress").textContent = text ?? "";
+  if (text !== null) showPending(byId("verdict"), `${text[0].toUpperCase()}${text.slice(1)}`);
 }
 
 async function introduce() {

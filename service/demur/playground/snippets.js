@@ -1,5 +1,5 @@
 // The same question from elsewhere.
-import { el } from "./dom.js";
+import { el, fill } from "./dom.js";
 import { hasKey } from "./key.js";
 import { request } from "./question.js";
 import { address } from "./service.js";
@@ -27,7 +27,8 @@ export function showSnippets(root, question, model) {
     state.textContent = (await copied(code.textContent)) ? "Copied." : "The browser allows no copying here: select it.";
   }
 
-  root.replaceChildren(
+  fill(
+    root,
     el("div", { class: "panel-head" }, el("h2", { id: "snippets-title" }, "Ask it from elsewhere"), state),
     el(
       "div",

@@ -1,5 +1,5 @@
 // Sliders over the same evidence: the policy, decided again as they move.
-import { el } from "./dom.js";
+import { el, fill } from "./dom.js";
 import { curve } from "./curve.js";
 import { share } from "./numbers.js";
 import { answerThreshold, decide, HEURISTIC_MIN_SAMPLES } from "./policy.js";
@@ -41,7 +41,8 @@ export function showThresholds(root, entry, signals, decided, { moved, askAgain,
 
   const reset = el("button", { type: "button", class: "plain small", on: { click: () => showThresholds(root, entry, signals, decided, { moved, askAgain, known }) } }, "Back to the service's");
   const again = el("button", { type: "button", class: "plain small", on: { click: () => askAgain({ ...state.policy }) } }, "Ask with these");
-  root.replaceChildren(
+  fill(
+    root,
     el("div", { class: "panel-head" }, el("h2", { id: "thresholds-title" }, "What if the thresholds were others?"), outcome),
     el("div", { class: "axis" }, plot?.node, zones),
     hurdle,

@@ -1,5 +1,5 @@
 // Where the time went, and what it cost.
-import { el } from "./dom.js";
+import { el, fill } from "./dom.js";
 import { counted, seconds } from "./numbers.js";
 
 /** Fills `root`. */
@@ -7,7 +7,8 @@ export function showTiming(root, { result }) {
   const { timings: t, usage, nli } = result;
   const isRemembered = result.cache.status === "hit";
   const parts = t && !isRemembered ? phases(t) : [];
-  root.replaceChildren(
+  fill(
+    root,
     el("div", { class: "panel-head" }, el("h2", { id: "timing-title" }, "Time"), el("p", { class: "figure" }, t ? seconds(t.total_s) : "not told")),
     ...(parts.length ? [bar(parts), legend(parts)] : []),
     el("p", { class: "note" }, isRemembered ? "From the cache. When it was drawn: " : "", cost(usage, nli, t), " ", el("code", { id: "answer-id" }, result.id)),

@@ -1,5 +1,5 @@
 // The verdict: what to do, in colour, shape and word, and the sentence why.
-import { el } from "./dom.js";
+import { el, fill } from "./dom.js";
 import { icon } from "./icons.js";
 import { counted, rate, seconds, share } from "./numbers.js";
 import { answerThreshold } from "./policy.js";
@@ -12,8 +12,10 @@ const SHOWN_AS_BADGE = new Set(["uncalibrated"]);
  * {lookUp, askAgain}. */
 export function showVerdict(root, entry, signals, decided, actions) {
   const { result } = entry;
+  root.classList.remove("pending");
   root.dataset.verdict = decided.decision;
-  root.replaceChildren(
+  fill(
+    root,
     el(
       "div",
       { class: "verdict-head" },
@@ -25,6 +27,16 @@ export function showVerdict(root, entry, signals, decided, actions) {
     answerText(result),
     advice(decided, actions),
     ...reservations(result),
+  );
+}
+
+/** Fills `root` while there is none: `told` says how far it is. */
+export function showPending(root, told) {
+  delete root.dataset.verdict;
+  root.classList.add("pending");
+  root.replaceChildren(
+    el("div", { class: "verdict-head" }, icon("pending"), el("p", { class: "verdict-word" }, "Listening")),
+    el("p", { class: "verdict-why" }, told),
   );
 }
 

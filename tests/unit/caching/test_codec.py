@@ -65,7 +65,7 @@ answers = st.builds(
     clusters=st.just(KEPT.answer.clusters),
     samples=st.lists(samples, max_size=3).map(tuple),
     greedy=st.none() | samples,
-    work=st.builds(Work, *[st.integers()] * 3, st.booleans(), *[st.integers()] * 2, *[NUMBERS] * 5),
+    work=st.builds(Work, *[st.integers()] * 3, st.booleans(), *[st.integers()] * 3, *[NUMBERS] * 5),
 )
 
 

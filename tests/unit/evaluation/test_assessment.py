@@ -97,7 +97,7 @@ def test_judged_answers_come_back_as_they_were_saved(tmp_path: Path) -> None:
 
 
 def test_the_page_needs_nothing_else_and_is_well_formed() -> None:
-    """No script, no link, every tag closed, names escaped, and both plots for each stage."""
+    """No script, no link, every tag closed, names escaped, and the three plots of each stage."""
     assessments = [assess(simulated(300), "closed_book"), assess(simulated(300, stage="with_context"), "with_context")]
     page = as_html(ORIGIN, assessments)
     parser = _Balanced()
@@ -107,7 +107,7 @@ def test_the_page_needs_nothing_else_and_is_well_formed() -> None:
     assert "<script" not in page
     assert "http" not in page
     assert "facts &lt;1&gt;" in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 6
 
 
 def test_json_and_markdown_hold_the_same_figures() -> None:

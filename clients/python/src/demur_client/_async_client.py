@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -12,11 +12,13 @@ import httpx2
 from demur_client import _calls
 from demur_client._calls import Call
 from demur_client._errors import DemurError
+from demur_client._events import AnswerEvent, EventReader
 from demur_client._mapping import Progress, map_in_tasks
-from demur_client._models import AnswerResult, Feedback, Version
-from demur_client._options import AnswerOptions, MessageOption
+from demur_client._models import AnswerResult, Clustering, Feedback, ScoreResult, Version
+from demur_client._options import AnswerOptions, CalibrationOptions, ClusterOptions, MessageOption, ScoreOptions
 from demur_client._retries import Attempts, Outcome
-from demur_client._transport import RawResponse, configure, received
+from demur_client._streams import AsyncAnswerStream
+from demur_client._transport import RawResponse, configure, connection_error, received
 
 T = TypeVar("T")
 
@@ -51,6 +53,14 @@ class AsyncDemur:
         return AsyncAuditsResource(self)
 
     @property
+    def calibrations(self) -> AsyncCalibrationsResource:
+        return AsyncCalibrationsResource(self)
+
+    @property
+    def policies(self) -> AsyncPoliciesResource:
+        return AsyncPoliciesResource(self)
+
+    @property
     def with_raw_response(self) -> AsyncRawDemur:
         """The same calls, each giving a RawResponse: headers, status, and `parse()`."""
         return AsyncRawDemur(self)
@@ -64,6 +74,34 @@ class AsyncDemur:
     ) -> AnswerResult:
         """Ask a question; the result is true where the decision is `answer`. Raises: DemurError and its children."""
         return (await self._send(_calls.answer(prompt, messages, options))).parse()
+
+    def answer_stream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Sequence[MessageOption] | None = None,
+        **options: Unpack[AnswerOptions],
+    ) -> AsyncAnswerStream:
+        """Ask, and hear of samples and meanings as they land; the last event has the result.
+
+        Nothing is sent before the first event is asked for. Only a request that fails before it is repeated.
+        """
+        return AsyncAnswerStream(self._events(_calls.answer_stream(prompt, messages, options)))
+
+    async def score(
+        self,
+        prompt: str | None = None,
+        *,
+        answer: str,
+        messages: Sequence[MessageOption] | None = None,
+        **options: Unpack[ScoreOptions],
+    ) -> ScoreResult:
+        """Have an answer rated that was made elsewhere: by `samples` of yours, else by samples that are drawn."""
+        return (await self._send(_calls.score(prompt, answer, messages, options))).parse()
+
+    async def cluster(self, texts: Sequence[str], **options: Unpack[ClusterOptions]) -> Clustering:
+        """Group texts by meaning; no language model is called."""
+        return (await self._send(_calls.cluster(texts, options))).parse()
 
     def map(
         self,
@@ -124,11 +162,38 @@ class AsyncDemur:
                 return received(call, outcome)
             await asyncio.sleep(pause)
 
-    async def _try(self, request: httpx2.Request) -> Outcome:
+    async def _try(self, request: httpx2.Request, *, stream: bool = False) -> Outcome:
         try:
-            return await self._http.send(request)
+            response = await self._http.send(request, stream=stream)
+            if stream and response.status_code >= 300:
+                await response.aread()
+            return response
         except httpx2.TransportError as error:
             return error
+
+    async def _open(self, call: Call[T]) -> httpx2.Response:
+        request, attempts = self._config.request(call), Attempts(self._config.max_retries)
+        while True:
+            outcome = await self._try(request, stream=True)
+            pause = attempts.pause_after(outcome)
+            if pause is None:
+                return received(call, outcome).http_response
+            await asyncio.sleep(pause)
+
+    async def _events(self, call: Call[AnswerResult]) -> AsyncGenerator[AnswerEvent]:
+        response = await self._open(call)
+        try:
+            reader = EventReader(response)
+            async for chunk in response.aiter_bytes():
+                for event in reader.read(chunk):
+                    yield event
+                if reader.is_done:
+                    return
+            reader.end()
+        except httpx2.TransportError as error:
+            raise connection_error(error) from error
+        finally:
+            await response.aclose()
 
 
 class AsyncRawDemur:
@@ -145,6 +210,19 @@ class AsyncRawDemur:
         **options: Unpack[AnswerOptions],
     ) -> RawResponse[AnswerResult]:
         return await self._client._send(_calls.answer(prompt, messages, options))
+
+    async def score(
+        self,
+        prompt: str | None = None,
+        *,
+        answer: str,
+        messages: Sequence[MessageOption] | None = None,
+        **options: Unpack[ScoreOptions],
+    ) -> RawResponse[ScoreResult]:
+        return await self._client._send(_calls.score(prompt, answer, messages, options))
+
+    async def cluster(self, texts: Sequence[str], **options: Unpack[ClusterOptions]) -> RawResponse[Clustering]:
+        return await self._client._send(_calls.cluster(texts, options))
 
     async def version(self) -> RawResponse[Version]:
         return await self._client._send(_calls.version())
@@ -201,6 +279,36 @@ class AsyncAuditsResource:
     def list(self, *, page_size: int = 100) -> AsyncIterator[dict[str, Any]]:
         """Every audit, page after page (scope `admin`)."""
         return _paged(self._client, "/v1/audits", page_size)
+
+
+class AsyncCalibrationsResource:
+    """Calibrations, fitted from labels (scope `admin`)."""
+
+    def __init__(self, client: AsyncDemur) -> None:
+        self._client = client
+
+    async def create(self, **options: Unpack[CalibrationOptions]) -> dict[str, Any]:
+        """Fit one, from audits unless a dataset is given. Raises: NotCalibratableError, saying what is missing."""
+        return (await self._client._send(_calls.fit_calibration(options))).parse()
+
+    async def activate(self, calibration_id: str) -> dict[str, Any]:
+        """Put it into force; going back is activating the old one."""
+        return (await self._client._send(_calls.activate_calibration(calibration_id))).parse()
+
+    def list(self, *, page_size: int = 100) -> AsyncIterator[dict[str, Any]]:
+        """Every version, page after page, the newest first."""
+        return _paged(self._client, "/v1/calibrations", page_size)
+
+
+class AsyncPoliciesResource:
+    """By which thresholds the service decides, and what is promised with them."""
+
+    def __init__(self, client: AsyncDemur) -> None:
+        self._client = client
+
+    async def list(self) -> Sequence[dict[str, Any]]:
+        """One for each way of asking that is calibrated, after the one for all others."""
+        return (await self._client._send(_calls.policies())).parse()
 
 
 async def _paged(client: AsyncDemur, path: str, page_size: int) -> AsyncIterator[dict[str, Any]]:

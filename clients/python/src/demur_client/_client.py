@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -12,11 +12,13 @@ import httpx2
 from demur_client import _calls
 from demur_client._calls import Call
 from demur_client._errors import DemurError
+from demur_client._events import AnswerEvent, EventReader
 from demur_client._mapping import Progress, map_in_threads
-from demur_client._models import AnswerResult, Feedback, Version
-from demur_client._options import AnswerOptions, MessageOption
+from demur_client._models import AnswerResult, Clustering, Feedback, ScoreResult, Version
+from demur_client._options import AnswerOptions, CalibrationOptions, ClusterOptions, MessageOption, ScoreOptions
 from demur_client._retries import Attempts, Outcome
-from demur_client._transport import RawResponse, configure, received
+from demur_client._streams import AnswerStream
+from demur_client._transport import RawResponse, configure, connection_error, received
 
 T = TypeVar("T")
 
@@ -51,6 +53,14 @@ class Demur:
         return AuditsResource(self)
 
     @property
+    def calibrations(self) -> CalibrationsResource:
+        return CalibrationsResource(self)
+
+    @property
+    def policies(self) -> PoliciesResource:
+        return PoliciesResource(self)
+
+    @property
     def with_raw_response(self) -> RawDemur:
         """The same calls, each giving a RawResponse: headers, status, and `parse()`."""
         return RawDemur(self)
@@ -64,6 +74,34 @@ class Demur:
     ) -> AnswerResult:
         """Ask a question; the result is true where the decision is `answer`. Raises: DemurError and its children."""
         return self._send(_calls.answer(prompt, messages, options)).parse()
+
+    def answer_stream(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Sequence[MessageOption] | None = None,
+        **options: Unpack[AnswerOptions],
+    ) -> AnswerStream:
+        """Ask, and hear of samples and meanings as they land; the last event has the result.
+
+        Nothing is sent before the first event is asked for. Only a request that fails before it is repeated.
+        """
+        return AnswerStream(self._events(_calls.answer_stream(prompt, messages, options)))
+
+    def score(
+        self,
+        prompt: str | None = None,
+        *,
+        answer: str,
+        messages: Sequence[MessageOption] | None = None,
+        **options: Unpack[ScoreOptions],
+    ) -> ScoreResult:
+        """Have an answer rated that was made elsewhere: by `samples` of yours, else by samples that are drawn."""
+        return self._send(_calls.score(prompt, answer, messages, options)).parse()
+
+    def cluster(self, texts: Sequence[str], **options: Unpack[ClusterOptions]) -> Clustering:
+        """Group texts by meaning; no language model is called."""
+        return self._send(_calls.cluster(texts, options)).parse()
 
     def map(
         self,
@@ -124,11 +162,37 @@ class Demur:
                 return received(call, outcome)
             time.sleep(pause)
 
-    def _try(self, request: httpx2.Request) -> Outcome:
+    def _try(self, request: httpx2.Request, *, stream: bool = False) -> Outcome:
         try:
-            return self._http.send(request)
+            response = self._http.send(request, stream=stream)
+            if stream and response.status_code >= 300:
+                response.read()
+            return response
         except httpx2.TransportError as error:
             return error
+
+    def _open(self, call: Call[T]) -> httpx2.Response:
+        request, attempts = self._config.request(call), Attempts(self._config.max_retries)
+        while True:
+            outcome = self._try(request, stream=True)
+            pause = attempts.pause_after(outcome)
+            if pause is None:
+                return received(call, outcome).http_response
+            time.sleep(pause)
+
+    def _events(self, call: Call[AnswerResult]) -> Generator[AnswerEvent]:
+        response = self._open(call)
+        try:
+            reader = EventReader(response)
+            for chunk in response.iter_bytes():
+                yield from reader.read(chunk)
+                if reader.is_done:
+                    return
+            reader.end()
+        except httpx2.TransportError as error:
+            raise connection_error(error) from error
+        finally:
+            response.close()
 
 
 class RawDemur:
@@ -145,6 +209,19 @@ class RawDemur:
         **options: Unpack[AnswerOptions],
     ) -> RawResponse[AnswerResult]:
         return self._client._send(_calls.answer(prompt, messages, options))
+
+    def score(
+        self,
+        prompt: str | None = None,
+        *,
+        answer: str,
+        messages: Sequence[MessageOption] | None = None,
+        **options: Unpack[ScoreOptions],
+    ) -> RawResponse[ScoreResult]:
+        return self._client._send(_calls.score(prompt, answer, messages, options))
+
+    def cluster(self, texts: Sequence[str], **options: Unpack[ClusterOptions]) -> RawResponse[Clustering]:
+        return self._client._send(_calls.cluster(texts, options))
 
     def version(self) -> RawResponse[Version]:
         return self._client._send(_calls.version())
@@ -201,6 +278,36 @@ class AuditsResource:
     def list(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
         """Every audit, page after page (scope `admin`)."""
         return _paged(self._client, "/v1/audits", page_size)
+
+
+class CalibrationsResource:
+    """Calibrations, fitted from labels (scope `admin`)."""
+
+    def __init__(self, client: Demur) -> None:
+        self._client = client
+
+    def create(self, **options: Unpack[CalibrationOptions]) -> dict[str, Any]:
+        """Fit one, from audits unless a dataset is given. Raises: NotCalibratableError, saying what is missing."""
+        return self._client._send(_calls.fit_calibration(options)).parse()
+
+    def activate(self, calibration_id: str) -> dict[str, Any]:
+        """Put it into force; going back is activating the old one."""
+        return self._client._send(_calls.activate_calibration(calibration_id)).parse()
+
+    def list(self, *, page_size: int = 100) -> Iterator[dict[str, Any]]:
+        """Every version, page after page, the newest first."""
+        return _paged(self._client, "/v1/calibrations", page_size)
+
+
+class PoliciesResource:
+    """By which thresholds the service decides, and what is promised with them."""
+
+    def __init__(self, client: Demur) -> None:
+        self._client = client
+
+    def list(self) -> Sequence[dict[str, Any]]:
+        """One for each way of asking that is calibrated, after the one for all others."""
+        return self._client._send(_calls.policies()).parse()
 
 
 def _paged(client: Demur, path: str, page_size: int) -> Iterator[dict[str, Any]]:

@@ -57,9 +57,9 @@ class APIStatusError(DemurError):
 
     def __init__(self, response: httpx2.Response, problem: Mapping[str, Any]) -> None:
         self.response = response
-        self.status_code = response.status_code
+        self.status_code: int = _status(problem, response)
         self.code: str | None = str(problem.get("type", "")).rpartition("/")[2] or None
-        self.detail = str(problem.get("detail") or response.reason_phrase)
+        self.detail: str = str(problem.get("detail") or response.reason_phrase)
         self.errors: list[dict[str, str]] = list(problem.get("errors") or ())
         self.request_id: str | None = response.headers.get("x-request-id")
         super().__init__(self._text())
@@ -71,51 +71,51 @@ class APIStatusError(DemurError):
 
 
 class BadRequestError(APIStatusError):
-    codes = ("invalid-request",)
+    codes: ClassVar[tuple[str, ...]] = ("invalid-request",)
 
 
 class MalformedJSONError(BadRequestError):
-    codes = ("malformed-json",)
+    codes: ClassVar[tuple[str, ...]] = ("malformed-json",)
 
 
 class UnauthenticatedError(APIStatusError):
-    codes = ("unauthenticated",)
+    codes: ClassVar[tuple[str, ...]] = ("unauthenticated",)
 
 
 class ForbiddenError(APIStatusError):
-    codes = ("forbidden",)
+    codes: ClassVar[tuple[str, ...]] = ("forbidden",)
 
 
 class NotFoundError(APIStatusError):
-    codes = ("not-found",)
+    codes: ClassVar[tuple[str, ...]] = ("not-found",)
 
 
 class ModelNotFoundError(NotFoundError):
-    codes = ("model-not-found",)
+    codes: ClassVar[tuple[str, ...]] = ("model-not-found",)
 
 
 class CacheMissError(NotFoundError):
-    codes = ("cache-miss",)
+    codes: ClassVar[tuple[str, ...]] = ("cache-miss",)
 
 
 class MethodNotAllowedError(APIStatusError):
-    codes = ("method-not-allowed",)
+    codes: ClassVar[tuple[str, ...]] = ("method-not-allowed",)
 
 
 class RequestTimeoutError(APIStatusError):
-    codes = ("body-too-slow", "head-too-slow")
+    codes: ClassVar[tuple[str, ...]] = ("body-too-slow", "head-too-slow")
 
 
 class IdempotencyInProgressError(APIStatusError):
-    codes = ("idempotency-in-progress",)
+    codes: ClassVar[tuple[str, ...]] = ("idempotency-in-progress",)
 
 
 class BodyTooLargeError(APIStatusError):
-    codes = ("body-too-large",)
+    codes: ClassVar[tuple[str, ...]] = ("body-too-large",)
 
 
 class UnsupportedMediaTypeError(APIStatusError):
-    codes = ("unsupported-media-type",)
+    codes: ClassVar[tuple[str, ...]] = ("unsupported-media-type",)
 
 
 class UnprocessableError(APIStatusError):
@@ -125,35 +125,35 @@ class UnprocessableError(APIStatusError):
 class ValidationFailedError(UnprocessableError):
     """`errors` names each field and what it needs."""
 
-    codes = ("validation-failed",)
+    codes: ClassVar[tuple[str, ...]] = ("validation-failed",)
 
 
 class ContextLengthExceededError(UnprocessableError):
-    codes = ("context-length-exceeded",)
+    codes: ClassVar[tuple[str, ...]] = ("context-length-exceeded",)
 
 
 class UnsupportedByBackendError(UnprocessableError):
-    codes = ("unsupported-by-backend",)
+    codes: ClassVar[tuple[str, ...]] = ("unsupported-by-backend",)
 
 
 class IdempotencyMismatchError(UnprocessableError):
-    codes = ("idempotency-mismatch",)
+    codes: ClassVar[tuple[str, ...]] = ("idempotency-mismatch",)
 
 
 class NotCalibratableError(UnprocessableError):
-    codes = ("not-calibratable",)
+    codes: ClassVar[tuple[str, ...]] = ("not-calibratable",)
 
 
 class DatasetUnreadableError(UnprocessableError):
-    codes = ("dataset-unreadable",)
+    codes: ClassVar[tuple[str, ...]] = ("dataset-unreadable",)
 
 
 class HeadTooLargeError(APIStatusError):
-    codes = ("head-too-large",)
+    codes: ClassVar[tuple[str, ...]] = ("head-too-large",)
 
 
 class RateLimitedError(APIStatusError):
-    codes = ("rate-limited", "quota-exceeded")
+    codes: ClassVar[tuple[str, ...]] = ("rate-limited", "quota-exceeded")
 
 
 class InternalError(APIStatusError):
@@ -161,13 +161,13 @@ class InternalError(APIStatusError):
 
 
 class ProfileUnreadableError(InternalError):
-    codes = ("profile-unreadable",)
+    codes: ClassVar[tuple[str, ...]] = ("profile-unreadable",)
 
 
 class BackendError(APIStatusError):
     """The language model failed."""
 
-    codes = ("backend-error",)
+    codes: ClassVar[tuple[str, ...]] = ("backend-error",)
 
 
 class UnavailableError(APIStatusError):
@@ -177,37 +177,37 @@ class UnavailableError(APIStatusError):
 
 
 class OverloadedError(UnavailableError):
-    codes = ("overloaded",)
+    codes: ClassVar[tuple[str, ...]] = ("overloaded",)
 
 
 class DrainingError(UnavailableError):
-    codes = ("draining",)
+    codes: ClassVar[tuple[str, ...]] = ("draining",)
 
 
 class BackendUnavailableError(UnavailableError):
-    codes = ("backend-unavailable",)
+    codes: ClassVar[tuple[str, ...]] = ("backend-unavailable",)
 
 
 class StoreUnavailableError(UnavailableError):
-    codes = ("store-unavailable",)
+    codes: ClassVar[tuple[str, ...]] = ("store-unavailable",)
 
 
 class DegradedRefusedError(UnavailableError):
     """`strict` was set, and a signal is missing just now."""
 
-    codes = ("degraded-refused",)
+    codes: ClassVar[tuple[str, ...]] = ("degraded-refused",)
 
 
 class NLIUnavailableError(UnavailableError):
-    codes = ("nli-unavailable",)
+    codes: ClassVar[tuple[str, ...]] = ("nli-unavailable",)
 
 
 class DeadlineExceededError(APIStatusError):
-    codes = ("deadline-exceeded",)
+    codes: ClassVar[tuple[str, ...]] = ("deadline-exceeded",)
 
 
 class StoreFullError(APIStatusError):
-    codes = ("store-full",)
+    codes: ClassVar[tuple[str, ...]] = ("store-full",)
 
 
 def _descendants(error: type[APIStatusError]) -> list[type[APIStatusError]]:
@@ -238,10 +238,19 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
 
 def status_error(response: httpx2.Response) -> APIStatusError:
     """The error that a reply of status >= 400 stands for: by its problem type, else by its status."""
-    problem = _problem(response)
+    return problem_error(response, {**_problem(response), "status": response.status_code})
+
+
+def problem_error(response: httpx2.Response, problem: Mapping[str, Any]) -> APIStatusError:
+    """The error that a problem stands for, which may have come at the end of a stream that began well."""
     code = str(problem.get("type", "")).rpartition("/")[2]
-    error = _BY_CODE.get(code) or _BY_STATUS.get(response.status_code, APIStatusError)
+    error = _BY_CODE.get(code) or _BY_STATUS.get(_status(problem, response), APIStatusError)
     return error(response, problem)
+
+
+def _status(problem: Mapping[str, Any], response: httpx2.Response) -> int:
+    status = problem.get("status")
+    return status if isinstance(status, int) else response.status_code
 
 
 def _problem(response: httpx2.Response) -> Mapping[str, Any]:

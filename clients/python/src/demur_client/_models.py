@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +12,7 @@ Decision = Literal["answer", "retrieve", "abstain"] | str
 class Model(BaseModel):
     """Frozen, and tolerant: unknown fields are attributes too."""
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="allow", frozen=True, protected_namespaces=(), defer_build=True
     )  # imports are quick
 
@@ -97,17 +97,49 @@ class Sampling(Model):
     requested: int
     completed: int
     failed: int
+    saved: int = 0
+    stopped_early: bool = False
     truncated: int
     seed: int | None = None
 
 
+class Judgement(Model):
+    """How probable it is that the premise entails the hypothesis, that it contradicts it, or neither.
+
+    Both are indices of samples; None stands for the T=0 answer, or for the answer that is rated.
+    """
+
+    premise: int | None
+    hypothesis: int | None
+    entailment: float
+    neutral: float
+    contradiction: float
+
+
 class NLI(Model):
-    """`pairs` were asked of the model for this request, `pairs_cached` were known."""
+    """`pairs` were asked of the model for this request, `pairs_speculative` in vain; `pairs_cached` were known."""
 
     model: str | None
     pairs: int
     pairs_cached: int
+    pairs_speculative: int = 0
     truncated: bool
+    judgements: list[Judgement] | None = None
+
+
+class PassageVerdict(Model):
+    """Whether the best part of a passage entails the answer: three probabilities that sum to 1."""
+
+    entailment: float
+    neutral: float
+    contradiction: float
+
+
+class AnswerNLI(NLI):
+    """`passages`: None for one that was not read. `contradicts_context`: none entails the answer, one denies it."""
+
+    passages: list[PassageVerdict | None] = []
+    contradicts_context: bool = False
 
 
 class Cache(Model):
@@ -128,6 +160,7 @@ class Timings(Model):
     queue_s: float
     generate_s: float
     nli_s: float
+    nli_hidden_s: float = 0.0
     total_s: float
 
 
@@ -140,13 +173,12 @@ class Calibration(Model):
     fitted_at: str
 
 
-class AnswerResult(Model):
+class Verdict(Model):
     """An answer, the evidence for it, and what to do with it. True where the decision is `answer`."""
 
     id: str
     object: str
     created: int
-    model: str
     answer: str | None
     decision: Decision
     reason: str
@@ -163,8 +195,8 @@ class AnswerResult(Model):
     token_logprobs: list[Token] | None = None
     sampling: Sampling
     calibration: Calibration | None = None
-    nli: NLI | None = None
-    cache: Cache | None = None
+    nli: AnswerNLI | None = None
+    cache: Cache
     stored: bool = False
     usage: Usage
     degraded: list[str]
@@ -173,6 +205,46 @@ class AnswerResult(Model):
 
     def __bool__(self) -> bool:
         return self.decision == "answer"
+
+
+class AnswerResult(Verdict):
+    """What came of a question."""
+
+    model: str
+
+
+class ScoreResult(Verdict):
+    """What the service says of an answer made elsewhere. `model` drew the samples; None where you sent them.
+
+    `answer_cluster` is the index of the answer's cluster; None where no sample agrees with it.
+    """
+
+    model: str | None
+    answer_cluster: int | None
+
+
+class TextCluster(Model):
+    """Texts of one meaning; `mass` is their share of the weights."""
+
+    index: int
+    text: str
+    size: int
+    mass: float | None
+    text_indices: list[int]
+
+
+class Clustering(Model):
+    """Texts by meaning: `assignments[i]` is the cluster of text i. Entropies in nats."""
+
+    object: str
+    assignments: list[int]
+    num_clusters: int
+    clusters: list[TextCluster]
+    semantic_entropy: float
+    semantic_entropy_normalized: float | None
+    semantic_entropy_weighted: float | None
+    nli: NLI
+    degraded: list[str]
 
 
 class Version(Model):

@@ -60,7 +60,7 @@ class Config:
 
     def request(self, call: Call[T]) -> httpx2.Request:
         """The HTTP request of a call; the same for each of its tries."""
-        headers = {"Accept": "application/json", "User-Agent": _USER_AGENT, **self.headers}
+        headers = {"Accept": call.accept, "User-Agent": _USER_AGENT, **self.headers}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         if call.idempotency_key:
@@ -116,7 +116,7 @@ class RawResponse(Generic[T]):
 def received(call: Call[T], outcome: Outcome) -> RawResponse[T]:
     """The reply, if it is a good one. Raises: APIStatusError, APIConnectionError, APITimeoutError."""
     if isinstance(outcome, httpx2.TransportError):
-        raise _connection_error(outcome) from outcome
+        raise connection_error(outcome) from outcome
     if outcome.status_code >= 400:
         raise status_error(outcome)
     if outcome.status_code >= 300:
@@ -124,7 +124,8 @@ def received(call: Call[T], outcome: Outcome) -> RawResponse[T]:
     return RawResponse(outcome, call)
 
 
-def _connection_error(error: httpx2.TransportError) -> DemurError:
+def connection_error(error: httpx2.TransportError) -> DemurError:
+    """What no reply, or one that broke off, is to the caller."""
     place = error.request.url.copy_with(query=None)
     if isinstance(error, httpx2.TimeoutException):
         return APITimeoutError(f"no reply from {place} in time ({type(error).__name__})")

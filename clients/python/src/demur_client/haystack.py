@@ -19,8 +19,8 @@ VERDICT = "demur"
 class UncertaintyChatGenerator:
     """Completes chats; each reply has the verdict, as `/v1/answer` sends it, in `meta["demur"]`.
 
-    `options` are those of `Demur.answer`. With `documents` the question counts as asked after one retrieval. Tools and
-    images cannot be scored: for them point `OpenAIChatGenerator` at the service's `/v1`, which hands them on.
+    `options` are those of `Demur.answer`. With `documents`, even none, the question counts as asked after a retrieval.
+    Tools and images cannot be scored: for them point `OpenAIChatGenerator` at the service's `/v1`, which hands them on.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class UncertaintyChatGenerator:
         self, messages: list[ChatMessage], documents: list[Document] | None, given: dict[str, Any] | None
     ) -> dict[str, Any]:
         asked = {"messages": [_turn(message) for message in messages], **(self.options or {}), **(given or {})}
-        if documents:
+        if documents is not None:
             retrieval = {"attempt": 1, **asked.get("retrieval", {})}
             asked |= {"context": [_passage(each) for each in documents if each.content], "retrieval": retrieval}
         return asked

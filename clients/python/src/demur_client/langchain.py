@@ -1,6 +1,7 @@
 """Demur in LangChain and LangGraph (extra `langchain`): a chat model, a Runnable, an edge, an agent middleware.
 
-Tools, images and response formats cannot be scored: for them point `ChatOpenAI` at the service's `/v1`, which hands them on.
+Tools, images and response formats cannot be scored: for them point `ChatOpenAI` at the service's `/v1`, which hands
+them on.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -34,7 +34,6 @@ class ChatDemur(BaseChatModel):
     base_url: str | None = None
     api_key: SecretStr | None = None
     timeout: float = 120.0
-    max_retries: int = 2
     options: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -43,28 +42,20 @@ class ChatDemur(BaseChatModel):
 
     def _connection(self) -> dict[str, Any]:
         key = self.api_key.get_secret_value() if self.api_key else None
-        return {"base_url": self.base_url, "api_key": key, "timeout": self.timeout, "max_retries": self.max_retries}
+        return {"base_url": self.base_url, "api_key": key, "timeout": self.timeout}
 
     def _asked(self, stop: list[str] | None, given: Mapping[str, Any]) -> dict[str, Any]:
         asked = {**self.options, **given}
         return asked | {"sampling": {**asked.get("sampling", {}), "stop": stop}} if stop else asked
 
     def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         with Demur(**self._connection()) as client:
             return _result(client.answer(messages=turns(messages), **self._asked(stop, kwargs)))
 
     async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         async with AsyncDemur(**self._connection()) as client:
             return _result(await client.answer(messages=turns(messages), **self._asked(stop, kwargs)))
@@ -73,7 +64,7 @@ class ChatDemur(BaseChatModel):
 class UncertaintyRunnable(Runnable[Any, AnswerResult]):
     """A question in, an AnswerResult out. The question is a text, messages, or `{"question": ..., "context": ...}`.
 
-    With `context` (texts or Documents), the question counts as asked after one retrieval, unless `options` say more.
+    With `context` (texts or Documents; also none), it counts as asked after one retrieval, unless `options` say more.
     `Demur` answers `invoke`; `AsyncDemur`, where given, `ainvoke`.
     """
 
@@ -97,8 +88,8 @@ class UncertaintyRunnable(Runnable[Any, AnswerResult]):
         options = {**self._options, **given}
         if isinstance(asked, Mapping):
             context = [_passage(each) for each in asked.get("context") or ()]
+            retrieval = {"attempt": 1} if asked.get("context") is not None else {}
             asked = asked["question"]
-            retrieval = {"attempt": 1} if context else {}
             options |= {"context": context, "retrieval": {**retrieval, **options.get("retrieval", {})}}
         return options | ({"prompt": asked} if isinstance(asked, str) else {"messages": turns(asked)})
 
@@ -109,9 +100,8 @@ def decide(state: Any) -> Literal["answer", "retrieve", "abstain"]:
     A decision that a newer service may know is `abstain` here. Raises ValueError where there is no verdict.
     """
     found = state.get(VERDICT)
-    if found is None:
-        messages = state.get("messages") or []
-        found = messages[-1].response_metadata.get(VERDICT) if messages else None
+    if found is None and state.get("messages"):
+        found = state["messages"][-1].response_metadata.get(VERDICT)
     if found is None:
         raise ValueError(f"no verdict in state[{VERDICT!r}], and none in the last message's response_metadata")
     decision = found["decision"] if isinstance(found, Mapping) else found.decision
@@ -136,26 +126,34 @@ class DemurMiddleware(AgentMiddleware):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         response = handler(request)
-        asked = _final_answer(request, response)
-        return response if asked is None else self._marked(response, self._client.score(**asked, **self._options))
+        asked = self._asked(request, response)
+        return response if asked is None else self._marked(response, self._client.score(**asked))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         response = await handler(request)
-        asked = _final_answer(request, response)
+        asked = self._asked(request, response)
         if asked is None:
             return response
         if self._async_client is None:
             raise TypeError("DemurMiddleware needs an AsyncDemur as `async_client` in an agent that is awaited")
-        return self._marked(response, await self._async_client.score(**asked, **self._options))
+        return self._marked(response, await self._async_client.score(**asked))
+
+    def _asked(self, request: ModelRequest[Any], response: ModelResponse[Any]) -> dict[str, Any] | None:
+        asked = _final_answer(request, response)
+        return None if asked is None else asked | self._options
 
     def _marked(self, response: ModelResponse[Any], verdict: Any) -> ModelResponse[Any]:
         *before, last = response.result
-        metadata = {**last.response_metadata, VERDICT: verdict.model_dump(mode="json")}
-        text = {"content": self._replace} if self._replace is not None and verdict.decision == "abstain" else {}
-        marked = last.model_copy(update={"response_metadata": metadata, **text})
-        return ModelResponse(result=[*before, marked], structured_response=response.structured_response)
+        marked: dict[str, Any] = {
+            "response_metadata": last.response_metadata | {VERDICT: verdict.model_dump(mode="json")}
+        }
+        if self._replace is not None and verdict.decision == "abstain":
+            marked["content"] = self._replace
+        return ModelResponse(
+            result=[*before, last.model_copy(update=marked)], structured_response=response.structured_response
+        )
 
 
 def turns(messages: Sequence[BaseMessage]) -> list[MessageOption]:
@@ -173,10 +171,9 @@ def turns(messages: Sequence[BaseMessage]) -> list[MessageOption]:
 def _final_answer(request: ModelRequest[Any], response: ModelResponse[Any]) -> dict[str, Any] | None:
     """What to have rated; None for a tool call, and where there is a verdict already."""
     last = response.result[-1]
-    if not isinstance(last, AIMessage) or last.tool_calls or not last.text or VERDICT in last.response_metadata:
-        return None
     questions = [place for place, m in enumerate(request.messages) if isinstance(m, HumanMessage)]
-    if not questions:
+    is_answer = isinstance(last, AIMessage) and last.text and not last.tool_calls
+    if not is_answer or not questions or VERDICT in last.response_metadata:
         return None
     brought = [
         {"text": str(m.text)} for m in request.messages[questions[-1] :] if isinstance(m, ToolMessage) and m.text
@@ -191,14 +188,13 @@ def _passage(found: Any) -> dict[str, Any]:
 
 
 def _result(result: AnswerResult) -> ChatResult:
-    usage = result.usage
     message = AIMessage(
         content=result.answer or "",
         response_metadata={"model_name": result.model, VERDICT: result.model_dump(mode="json")},
         usage_metadata={
-            "input_tokens": usage.prompt_tokens,
-            "output_tokens": usage.completion_tokens,
-            "total_tokens": usage.total_tokens,
+            "input_tokens": result.usage.prompt_tokens,
+            "output_tokens": result.usage.completion_tokens,
+            "total_tokens": result.usage.total_tokens,
         },
     )
     return ChatResult(generations=[ChatGeneration(message=message)])

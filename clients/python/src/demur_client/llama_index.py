@@ -1,4 +1,4 @@
-"""Demur in LlamaIndex (extra `llama-index`): a query engine that looks up only what the model does not know, an evaluator."""
+"""Demur in LlamaIndex (`[llama-index]`): a query engine that looks up what a model does not know; an evaluator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from demur_client import AsyncDemur, AsyncRagLoop, Demur, PassageOption, RagLoop
 class UncertaintyQueryEngine(CustomQueryEngine):
     """Asks the model first, and `retriever` only where the decision is to retrieve; then asks again with its nodes.
 
-    `str(response)` is the answer; `response.metadata["demur"]` the last verdict, `["n_lookups"]` how often was looked up;
+    `str(response)` is the answer; `metadata["demur"]` the last verdict, `metadata["n_lookups"]` how often it looked up;
     `source_nodes` are the nodes that the last answer rests on. `options` are those of `Demur.answer`; with
     `on_abstain: "omit"` an answer that the service does not stand by is None.
     """
@@ -61,9 +61,9 @@ class UncertaintyQueryEngine(CustomQueryEngine):
 class UncertaintyEvaluator(BaseEvaluator):
     """Rates an answer made elsewhere by what the service's model says: does it agree with itself, and with the answer?
 
-    `score` is the confidence in [0, 1] (a probability of being right where the service is calibrated), `passing` whether
-    the decision is `answer`. Nothing is sent without a query and a response: the result is invalid then, and says so.
-    `options` are those of `Demur.score`.
+    `score` is the confidence in [0, 1] (a probability of being right where the service is calibrated), `passing`
+    whether the decision is `answer`. Nothing is sent without a query and a response: the result is invalid then, and
+    says so. `options` are those of `Demur.score`.
     """
 
     def __init__(self, client: Demur, async_client: AsyncDemur | None = None, **options: Any) -> None:
