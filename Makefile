@@ -14,8 +14,13 @@ PYRIGHT     := 1.1.414
 # One environment for each framework that the Python client has an adapter for.
 VENV_ADAPTERS ?= .venv-adapters
 HAS_VLLM    := $(and $(filter Linux,$(shell uname)),$(TORCH_INDEX)$(PIP_FIND_LINKS))
+# uqlm and lm-polygraph, for `make bench-quality` alone.
+VENV_PEERS  ?= .venv-peers
 # Folder with the NLI and answer-equivalence sets that the NLI recipe reads (training/README.md says which).
 DATA        ?= ../shared/data
+
+# Asked once, for the profile and for the benchmarks that read ANSWERS.
+ANSWERS := training/runs/facts-v1.judged.jsonl
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -29,7 +34,7 @@ TEST_VLLM := $(if $(HAS_VLLM),$(MAKE) test-vllm,@echo "note: the tests on vLLM w
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve ask system-packages test test-adapters test-vllm test-full check check-dashboards audit \
-        format bench bench-guarantee train train-report profile reference client-types clean
+        format bench bench-guarantee bench-rag bench-quality train train-report profile reference client-types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -142,13 +147,27 @@ client-types: $(VENV_CLIENT)/.installed ## Check that the client, as it is insta
 	$(VENV_CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall ./clients/python
 	rm -rf clients/python/build
 	cd $(VENV_CLIENT) && PYRIGHT_PYTHON_CACHE_DIR=$(CURDIR)/$(VENV_CLIENT)/pyright PATH=$(CURDIR)/$(VENV_CLIENT)/bin:$$PATH \
-	  bin/pyright --verifytypes demur_client --ignoreexternal
+	  bin/python $(CURDIR)/tests/client/typed.py
 
 reference: $(DEV) ## Write the interface down: clients/openapi/openapi.json and docs/api.md
 	$(BIN)/python -m clients.openapi.build
 
 bench-guarantee: $(TRAIN) ## Whether certified error rates hold, on the recorded sets in DATA
-	$(BIN)/python -m benchmarks.guarantee --data $(DATA)
+	$(BIN)/python -m benchmarks.guarantee --data $(DATA) $(if $(wildcard $(ANSWERS)),--answers $(ANSWERS))
+
+bench-rag: $(ANSWERS) ## What looking it up only in doubt is worth
+	$(BIN)/python -m benchmarks.rag_loop --data $(DATA) --answers $(ANSWERS)
+
+# The peers hold numpy and transformers below ours, and do not install by pip's own resolver.
+$(VENV_PEERS)/.installed: | $(BIN)/python
+	$(PYTHON) -m venv $(VENV_PEERS) || { rm -rf $(VENV_PEERS); exit 1; }
+	$(VENV_PEERS)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV_PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(VENV_PEERS)/bin/uv pip install --quiet --python $(VENV_PEERS)/bin/python "uqlm==0.6.7" "lm-polygraph==0.7.0" "pyarrow<26"
+	@touch $@
+
+bench-quality: $(TRAIN) $(VENV_PEERS)/.installed ## Ours beside uqlm and lm-polygraph, on the recorded sets in DATA (an hour of one core)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality --data $(DATA) --peers $(VENV_PEERS)/bin/python
 
 bench: $(DEV) ## What /answer costs on top of sampling
 	$(BIN)/python -m benchmarks.overhead
@@ -158,14 +177,21 @@ train: $(TRAIN) ## Train the two bundled models again (an hour or more each)
 	$(BIN)/python -m training.facts_model.train
 	$(BIN)/python -m training.nli_model.train --data $(DATA)
 
-profile: $(TRAIN) ## Fit the bundled model's calibration profile, for both stages (half an hour)
+$(ANSWERS): | $(TRAIN)
 	$(BIN)/python -m training.facts_model.questions training/runs/facts-v1.jsonl
-	$(BIN)/demur calibrate training/runs/facts-v1.jsonl --max-risk 0.1 --delta 0.1 --retrieval-id facts-v1 \
-	  --out training/runs/facts-v1.profile.json
+	DEMUR_SAMPLER__THREADS=1 DEMUR_NLI__THREADS=1 $(BIN)/demur evaluate training/runs/facts-v1.jsonl --both-stages \
+	  --save $@ --out training/runs/facts-v1.report
+
+profile: $(TRAIN) ## Fit the bundled model's calibration profile, for both stages (20 minutes of one core)
+	rm -f $(ANSWERS)
+	$(MAKE) $(ANSWERS)
+	mkdir -p service/demur/bundled/profiles
+	$(BIN)/demur calibrate $(ANSWERS) --judged --max-risk 0.1 --delta 0.1 --retrieval-id facts-v1 --population facts-v1 \
+	  --out service/demur/bundled/profiles/facts-v1.json
 
 train-report: $(TRAIN) ## The bundled models' figures on held-out data
 	$(BIN)/python -m training.facts_model.report
 	$(BIN)/python -m training.nli_model.report --data $(DATA)
 
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) $(VENV_VLLM) $(VENV_CLIENT) $(VENV_ADAPTERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_VLLM) $(VENV_CLIENT) $(VENV_ADAPTERS) $(VENV_PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,10 +1,10 @@
 """Does looking it up only when in doubt pay? `python -m benchmarks.rag_loop` (`make bench-rag`).
 
 The bundled model's loop: each of 1,400 questions was answered from memory and from passages, of which one tells the
-answer in five cases of six (asked by `make profile` in a quarter of an hour of one core). A policy answers at once, or
-looks it up and answers then, or abstains. Half of the questions calibrate it, the others are decided by it, and then
-the other way round: so each question is decided by thresholds that have not seen it. What a live loop would do is the
-same, because a stage's answer does not depend on why it was asked for.
+answer in five cases of six (`make profile` asks it, in a quarter of an hour of one core). A policy answers at once, or
+looks it up and answers then, or abstains. Half of the questions calibrate it, the other half are decided by it, and
+then the other way round: so each question is decided by thresholds that have not seen it. What a live loop would do is
+the same, because a stage's answer does not depend on why it was asked for.
 
 The replay: questions of AdaRAGUE, answered by Llama-3-8B without and with retrieval, with SeaKR's signals of the first
 answer (for NQ, TriviaQA and SQuAD; the other sets have none). There nobody abstains, as in that paper: the threshold is

@@ -116,7 +116,7 @@ def create_app(
                 )
                 app.state.answering = Answering(engine, cache, journal, charge=gate.charge_samples)
                 app.state.forwarding = Forwarding(engine, metrics, charge=gate.charge_samples)
-                app.state.reliability = Reliability(metrics)
+                app.state.reliability = Reliability(metrics, engine.calibration.ids)
                 await app.state.reliability.recall(store)
                 metrics.ready.set(1)
                 yield
@@ -202,7 +202,7 @@ async def running_engine(
     """An engine with its models loaded; closes those it built. Raises DemurError where a model cannot be loaded."""
     template = PromptTemplate.from_file(settings.defaults.prompt_template_file)
     admission = Admission(settings.server.max_inflight, settings.server.max_queue, metrics)
-    profiles = await to_thread.run_sync(read_profiles, settings.calibration.profiles)
+    profiles = await to_thread.run_sync(read_profiles, settings.calibration.folder)
     revisions = await to_thread.run_sync(revisions_of, settings, sampler is None, entailment is None)
     calibration = Calibration(profiles, settings.clustering, template, revisions)
     async with AsyncExitStack() as stack:

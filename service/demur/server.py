@@ -53,7 +53,8 @@ class GreetingServer(DrainingServer):
         await super().startup(sockets)
         if self.started and not self.should_exit:
             url = self._url()
-            self._console.print(f"[bold green]demur[/] listens on [bold]{url}[/]   docs: {url}/docs")
+            page = f"   try it: {url}/playground" if self._app.state.settings.server.playground else ""
+            self._console.print(f"[bold green]demur[/] listens on [bold]{url}[/]{page}   docs: {url}/docs")
             if self._question:
                 threading.Thread(target=self._ask, args=(url, self._question), daemon=True).start()
 

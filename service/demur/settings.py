@@ -277,8 +277,15 @@ class CalibrationSettings(_Group):
     """What was learnt from labelled answers."""
 
     profiles: Annotated[Path | None, AfterValidator(_existing_folder)] = Field(
-        None, description="Folder of calibration profiles (*.json, made by `demur calibrate`), read at start."
+        None,
+        description="Folder of calibration profiles (*.json, made by `demur calibrate`), read at start; the bundled "
+        "model's own when left out.",
     )
+
+    @property
+    def folder(self) -> Path:
+        """`profiles`, or what comes with the bundled models, which speaks for no others."""
+        return self.profiles or _BUNDLE / "profiles"
 
 
 class DefaultsSettings(_Group):

@@ -117,6 +117,18 @@ def test_a_remembered_answer_is_a_span_without_work() -> None:
     assert len([span for span in exporter.get_finished_spans() if span.name == "generate"]) == 1
 
 
+def test_rating_and_grouping_are_traced_as_well() -> None:
+    """An answer made elsewhere draws nothing; texts are a tree of their own."""
+    with traced() as (service, exporter):
+        rated = {"prompt": "q", "answer": "Paris", "samples": ["Paris", "Lyon", "Nice"]}
+        assert service.client.post("/v1/score", json=rated).status_code == 200
+        assert service.client.post("/v1/cluster", json={"texts": ["Oslo", "Bergen"]}).status_code == 200
+    spans = by_name(exporter)
+    assert set(spans) == {"answer", "cluster", "decide", "nli.batch"}
+    assert parent_of(spans["decide"]) == id_of(spans["answer"])
+    assert spans["cluster"].parent is None
+
+
 def test_a_failure_is_noted_by_its_code() -> None:
     """Not by its words, which may quote the question."""
     with traced() as (service, exporter):

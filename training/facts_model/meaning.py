@@ -56,9 +56,24 @@ def value_of(answer: str, wordings: tuple[str, ...], subject: str) -> str:
 
 
 @cache
-def _canonical(relation: str) -> dict[str, str]:
-    forms = {normalised(form): normalised(fact.value) for fact in _facts(relation) for form in fact.accepted}
-    return forms | {normalised(fact.value): normalised(fact.value) for fact in _facts(relation)}
+def _canonical(relation: str, subject: str) -> dict[str, str]:
+    """The value that each form names for this subject; other forms only where they name just one."""
+    own = {
+        normalised(form): normalised(fact.value)
+        for fact in _facts(relation)
+        if fact.subject == subject
+        for form in fact.accepted
+    }
+    return _unambiguous(relation) | own
+
+
+@cache
+def _unambiguous(relation: str) -> dict[str, str]:
+    values: dict[str, set[str]] = {}
+    for fact in _facts(relation):
+        for form in fact.accepted:
+            values.setdefault(normalised(form), set()).add(normalised(fact.value))
+    return {form: value for form, (value, *others) in values.items() if not others}
 
 
 def _facts(relation: str) -> Iterable[Fact]:
@@ -73,4 +88,4 @@ def meaning(answer: str, subject: str = "", relation: str = "", wordings: tuple[
         return value_of(answer, wordings, subject)
     known = RELATIONS[relation]
     value = value_of(answer, known.answer_wordings + known.held_out_answer_wordings, subject)
-    return _canonical(relation).get(value, value)
+    return _canonical(relation, subject).get(value, value)

@@ -266,10 +266,10 @@ def write_profile(profile: Profile, path: Path) -> None:
         raise ProfileUnreadable(f"cannot write the calibration profile {path}: {error.strerror}") from error
 
 
-def read_profiles(folder: Path | None) -> dict[ProfileKey, Profile]:
-    """Every `*.json` of the folder by its key. Raises ProfileUnreadable, also where two files share a key."""
+def read_profiles(folder: Path) -> dict[ProfileKey, Profile]:
+    """Every `*.json` of the folder by its key; none without a folder. Raises ProfileUnreadable, also for equal keys."""
     found: dict[ProfileKey, Profile] = {}
-    for path in sorted(folder.glob("*.json")) if folder else ():
+    for path in sorted(folder.glob("*.json")):
         profile = read_profile(path)
         if profile.key in found:
             raise ProfileUnreadable(

@@ -6,7 +6,7 @@ import { showGauges } from "./gauges.js";
 import { History } from "./history.js";
 import { askForKey, installKey } from "./key.js";
 import { Meanings } from "./meanings.js";
-import { counted, nats } from "./numbers.js";
+import { capital, counted, nats } from "./numbers.js";
 import { decide } from "./policy.js";
 import { addPassage, fromHash, fullRequest, grow, read, retrievalOf, toHash, write } from "./question.js";
 import { ask, curves, Trouble, version } from "./service.js";
@@ -18,7 +18,7 @@ import { showTiming } from "./timing.js";
 import { showPending, showVerdict } from "./verdict.js";
 
 const SAMPLES = { fast: 5, balanced: 10, thorough: 20 };
-const EXAMPLES = ["What is the capital of France?", "What is the currency of Peru?", "What is the capital of Wendor?", "How do I boil an egg?"];
+const EXAMPLES = ["What is the capital of France?", "Who composed The Four Seasons?", "What is the capital of Mongolia?", "How do I boil an egg?"];
 
 const meanings = new Meanings();
 const history = new History({ open: show, compare });
@@ -161,7 +161,7 @@ function fail(error, isStopped) {
 /** Says how far the answer is, to those who see it and to those who hear it; null when it is there. */
 function tell(text) {
   byId("progress").textContent = text ?? "";
-  if (text !== null) showPending(byId("verdict"), `${text[0].toUpperCase()}${text.slice(1)}`);
+  if (text !== null) showPending(byId("verdict"), capital(text));
 }
 
 async function introduce() {

@@ -141,7 +141,7 @@ def test_profiles_are_found_by_their_key(tmp_path: Path) -> None:
     write_profile(PROFILE, tmp_path / "a.json")
     write_profile(other, tmp_path / "b.json")
     assert read_profiles(tmp_path) == {PROFILE.key: PROFILE, other.key: other}
-    assert read_profiles(None) == {}
+    assert read_profiles(tmp_path / "none") == {}
     write_profile(PROFILE, tmp_path / "c.json")
     with pytest.raises(ProfileUnreadable, match=r"c\.json and another profile \(cal_test\)"):
         read_profiles(tmp_path)

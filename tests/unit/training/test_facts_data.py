@@ -105,6 +105,19 @@ def test_meaning_joins_aliases_and_refusals_and_parts_the_rest() -> None:
     assert meaning("Lyon", "France", "capital") != meaning("Paris", "France", "capital")
 
 
+def test_an_alias_shared_by_several_values_names_the_value_of_the_subject_asked_about() -> None:
+    """`dollar` is Australian for Australia and Canadian for Canada; elsewhere it stays what was said."""
+    assert meaning("The dollar.", "Australia", "currency") == meaning("Australian dollar", "Australia", "currency")
+    assert meaning("dollar", "Canada", "currency") == meaning("The Canadian dollar", "Canada", "currency")
+    assert meaning("dollar", "Australia", "currency") != meaning("Canadian dollar", "Australia", "currency")
+    assert meaning("dollar", "France", "currency") == "dollar"
+
+
+def test_a_wrong_value_is_one_meaning_in_each_of_its_forms() -> None:
+    """An alias that only one value has is that value, whichever subject was asked about."""
+    assert meaning("Shakespeare", "Pride and Prejudice", "book_author") == "william shakespeare"
+
+
 def test_facts_of_exposure_never_are_nowhere_in_training(corpus: list[tuple[tuple[str, str], ...]]) -> None:
     """No question about a `never` fact, over passages or not, is answered with its value."""
     asked = {question.casefold().rstrip("?."): fact for fact in FACTS if fact.exposure == "never"
