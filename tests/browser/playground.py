@@ -22,7 +22,11 @@ class Playground:
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("console", self._hear)
         page.goto(f"{url}/playground{fragment}")
-        expect(page.locator("#running")).not_to_be_empty(timeout=PATIENCE_MS)
+        self.is_ready()
+
+    def is_ready(self) -> None:
+        """Wait until the page knows its words and its service."""
+        expect(self.page.locator("#running")).not_to_be_empty(timeout=PATIENCE_MS)
 
     def ask(self, prompt: str, *, quality: str | None = None) -> None:
         """Type it, press Ctrl-Enter, and wait for the verdict."""

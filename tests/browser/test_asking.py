@@ -11,6 +11,7 @@ from tests.browser.conftest import Opener
 from tests.service.running import Process
 
 pytestmark = pytest.mark.model
+LEAST_WIDTH = 125  # pixels: of the answer's own column, so that its words can be read
 UNKNOWN = "What is the capital of Wendor?"
 
 
@@ -27,15 +28,14 @@ def test_the_verdict_comes_first(bundled: Process, opened: Opener) -> None:
 
 
 def test_columns_are_as_wide_as_their_mass(bundled: Process, opened: Opener) -> None:
-    """Width follows mass, down to the least width; together they hold every sample, and the T=0 answer."""
+    """Above the least width, in the same proportion, the heaviest first; all samples are in them, and the T=0 answer."""
     page = opened(bundled.url)
     page.ask("What is the currency of Peru?")
-    record = page.get(f"/v1/answers/{page.answer_id}")
-    masses = sorted((c["mass"] for c in record["clusters"]), reverse=True)
+    masses = [c["mass"] for c in page.get(f"/v1/answers/{page.answer_id}")["clusters"]]
     widths = page.widths()
     assert len(widths) == len(masses)
-    assert widths == sorted(widths, reverse=True)
-    assert widths[0] / sum(widths) == pytest.approx(masses[0], abs=0.25)
+    free = [w / m for w, m in zip(widths, sorted(masses, reverse=True), strict=True) if w > LEAST_WIDTH]
+    assert free == pytest.approx([free[0]] * len(free), rel=0.02)
     assert page.page.locator("#meanings .pill:not(.greedy)").count() == 10
     assert page.page.locator("#meanings .pill.greedy").count() == 1
 

@@ -1,6 +1,6 @@
 // Two answers side by side: the same question with and without passages, or asked more carefully.
 import { el, fill } from "./dom.js";
-import { counted, nats, seconds, share } from "./numbers.js";
+import { capital, counted, nats, seconds, share } from "./numbers.js";
 import { chip } from "./verdict.js";
 
 /** Fills `root` with a table of two entries of the session. */
@@ -15,7 +15,7 @@ export function showComparison(root, entries) {
       el(
         "table",
         { class: "versus" },
-        el("thead", {}, el("tr", {}, el("td", {}), ...entries.map((e) => el("th", { scope: "col" }, isSame ? asked(e) : e.question.prompt)))),
+        el("thead", {}, el("tr", {}, el("td", {}), ...entries.map((e) => el("th", { scope: "col" }, isSame ? capital(asked(e)) : e.question.prompt)))),
         el("tbody", {}, ...rows(entries, isSame)),
       ),
     ),
