@@ -108,6 +108,27 @@ def test_an_answer_is_one_tree_of_spans() -> None:
     assert sum(int(str(batch["demur.nli.pairs"])) for batch in batches) == answer["nli"]["pairs"]
 
 
+CHAT = {"model": "scripted", "messages": [{"role": "user", "content": "q"}]}
+DOORS = {
+    "events": ("/v1/answer", {"prompt": "q"}, {"Accept": "text/event-stream"}),
+    "chat": ("/v1/chat/completions", CHAT, {}),
+    "streamed chat": ("/v1/chat/completions", {**CHAT, "stream": True}, {}),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_leads_into_the_same_tree(door: str) -> None:
+    """Streams too, whose work goes on in tasks of its own: one trace, the caller's, and nothing beside it."""
+    path, body, headers = DOORS[door]
+    with traced() as (service, exporter):
+        reply = service.client.post(path, json=body, headers={**headers, "traceparent": CALLER})
+        assert reply.status_code == 200, reply.text
+    spans = by_name(exporter)
+    assert set(spans) == {"answer", "generate", "nli.batch", "decide"}
+    assert {format_trace_id(span.context.trace_id) for span in exporter.get_finished_spans()} == {TRACE}
+    assert {parent_of(spans[name]) for name in ("generate", "nli.batch", "decide")} == {id_of(spans["answer"])}
+
+
 def test_a_remembered_answer_is_a_span_without_work() -> None:
     with traced() as (service, exporter):
         service.ask("q")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -15,12 +14,9 @@ from demur.evaluation.discrimination import auroc
 from demur.observability.logging import logger
 from demur.observability.metrics import N_BINS, Metrics
 from demur.storage.base import MAX_PAGE, Store
-from demur.storage.records import AnswerRecord, Feedback
+from demur.storage.records import AnswerRecord, Feedback, FeedbackLabel
 
 MAX_AUDITS = 1000
-_RIGHT = 0.5  # a score from here on counts as correct
-
-Word = Literal["correct", "incorrect", "partial"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +28,13 @@ class _Audited:
     is_correct: bool
 
 
-def word_of(feedback: Feedback) -> Word:
-    """A label as it is; a score says correct from 0.5 on."""
-    if feedback.score is None:
-        assert feedback.label is not None  # noqa: S101 - feedback is one of the two
+def word_of(feedback: Feedback) -> FeedbackLabel:
+    """A label as it is; a score of 1 is correct, of 0 incorrect, and partial between them."""
+    if feedback.label is not None:
         return feedback.label
-    return "correct" if feedback.score >= _RIGHT else "incorrect"
+    if feedback.score == 1.0:
+        return "correct"
+    return "partial" if feedback.score else "incorrect"
 
 
 def bin_of(confidence: float) -> str:
@@ -51,7 +48,7 @@ class Reliability:
     given under calibrations still in force.
 
     Audits alone, because they are drawn at random: what people choose to label is no picture of what was answered.
-    Half-right answers are left out. A later word on an answer takes the place of an earlier one.
+    What is right in part is not right, there as in a fit. A later word on an answer takes the place of an earlier one.
     """
 
     def __init__(self, metrics: Metrics, in_force: Callable[[], Collection[str]]) -> None:
@@ -94,7 +91,7 @@ class Reliability:
     def _remember(self, record: AnswerRecord, feedback: Feedback) -> bool:
         """Whether it counts among the audits."""
         audits, word = self._audits[record.model], word_of(feedback)
-        if feedback.source != "audit" or record.calibration_id is None or word == "partial":
+        if feedback.source != "audit" or record.calibration_id is None:
             return False
         audits.pop(record.id, None)
         audits[record.id] = _Audited(record.calibration_id, record.confidence, word == "correct")

@@ -47,7 +47,7 @@ def test_a_bin_is_open_below_and_closed_above(confidence: float, edge: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("score", "word"), [(0.0, "incorrect"), (0.49, "incorrect"), (0.5, "correct"), (1.0, "correct")]
+    ("score", "word"), [(0.0, "incorrect"), (0.01, "partial"), (0.99, "partial"), (1.0, "correct")]
 )
 def test_a_score_is_read_as_a_word(score: float, word: str) -> None:
     assert word_of(said("a", None, score=score)) == word
@@ -67,15 +67,21 @@ def test_audits_of_calibrated_answers_make_the_figures() -> None:
 
 
 def test_other_feedback_is_counted_and_makes_no_figures() -> None:
-    """Of people who chose what to label, of answers that promised no probability, and of half-right answers."""
+    """Of people who chose what to label, and of answers that promised no probability."""
     metrics = Metrics()
     heard = Reliability(metrics, lambda: {"cal"})
     heard.hear(answered("a", 0.6), said("a", "correct", "human"))
     heard.hear(answered("b", 0.6, is_calibrated=False), said("b", "correct"))
-    heard.hear(answered("c", 0.6), said("c", "partial"))
     assert shown(metrics, "labels") is None
-    assert in_bin(metrics, "0.6", "correct", "human") == in_bin(metrics, "0.6", "partial") == 1
-    assert in_bin(metrics, "0.6", "correct", calibrated="false") == 1
+    assert in_bin(metrics, "0.6", "correct", "human") == in_bin(metrics, "0.6", "correct", calibrated="false") == 1
+
+
+def test_right_in_part_is_not_right() -> None:
+    """As in a fit, so that both speak of the same accuracy: (0.6 - 0)^2."""
+    metrics = Metrics()
+    Reliability(metrics, lambda: {"cal"}).hear(answered("a", 0.6), said("a", "partial"))
+    assert shown(metrics, "brier_ratio") == pytest.approx(0.36)
+    assert in_bin(metrics, "0.6", "partial") == 1
 
 
 def test_a_later_word_takes_the_place_of_an_earlier_one() -> None:
