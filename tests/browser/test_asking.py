@@ -28,7 +28,7 @@ def test_the_verdict_comes_first(bundled: Process, opened: Opener) -> None:
 
 
 def test_columns_are_as_wide_as_their_mass(bundled: Process, opened: Opener) -> None:
-    """Above the least width, in the same proportion, the heaviest first; all samples are in them, the T=0 answer too."""
+    """Above the least width, in the same proportion, the heaviest first; all samples are in them, and T=0."""
     page = opened(bundled.url)
     page.ask("What is the currency of Peru?")
     masses = [c["mass"] for c in page.get(f"/v1/answers/{page.answer_id}")["clusters"]]

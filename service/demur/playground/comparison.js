@@ -38,8 +38,13 @@ function rows(entries, isSame) {
     row("Semantic entropy", results.map((r) => nats(r.uncertainty.semantic_entropy))),
     row("Meanings", results.map(strip)),
     row("Groundedness", results.map((r) => (r.groundedness === null ? "–" : share(r.groundedness)))),
-    row("Time", results.map((r) => (r.timings ? seconds(r.timings.total_s) : "–"))),
+    row("Time", results.map(time)),
   ].filter(Boolean);
+}
+
+function time({ cache, timings }) {
+  if (cache.status === "hit") return "from the cache";
+  return timings ? seconds(timings.total_s) : "–";
 }
 
 function row(name, cells) {
