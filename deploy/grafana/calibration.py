@@ -15,8 +15,8 @@ def _within_range(metric: str, labels: str, by: str) -> str:
 
 
 def _accuracy(metric: str, labels: str, by: str) -> str:
-    """Correct among correct and incorrect."""
-    right, judged = (f'{labels}, label=~"{words}"' for words in ("correct", "correct|incorrect"))
+    """Correct among all labels that are words; right in part is not right."""
+    right, judged = (f'{labels}, label=~"{words}"' for words in ("correct", "correct|incorrect|partial"))
     return f"{_within_range(metric, right, by)} / {_within_range(metric, judged, by)}"
 
 

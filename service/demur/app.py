@@ -116,7 +116,7 @@ def create_app(
                 )
                 app.state.answering = Answering(engine, cache, journal, charge=gate.charge_samples)
                 app.state.forwarding = Forwarding(engine, metrics, charge=gate.charge_samples)
-                app.state.reliability = Reliability(metrics)
+                app.state.reliability = Reliability(metrics, engine.calibration.ids)
                 await app.state.reliability.recall(store)
                 metrics.ready.set(1)
                 yield

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from demur.calibration.profile import ProfileKey, write_profile
+from demur.cli import app
 from demur.engine.calibrating import Calibration, Revisions, Served
 from demur.engine.prompting import PromptTemplate
+from demur.errors import NotCalibratable
+from demur.evaluation.judged import write_judged
 from demur.settings import AuditSettings, CalibrationSettings, ClusteringSettings, Settings, StoreSettings
 from demur.types import Message, Question, Sampling
 from tests.redis_server import redis_server
 from tests.service.running import Service, serving, wait_for
 from tests.unit.calibration.profiles import PROFILE
+from tests.unit.evaluation.judged_answers import simulated
 
 N_AUDITS = 240
 
@@ -45,14 +51,14 @@ def location(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     if request.param == "sqlite":
         yield f"sqlite:///{folder}"
     else:
-        with redis_server(folder) as server:
+        with redis_server(folder, ["--save", ""]) as server:  # durable writes are tested elsewhere, and take their time
             yield server.url
 
 
 def _settings(location: str, part: str, profiles: Path | None = None) -> Settings:
     """`part` names a store of its own at that location; every answer is drawn for labelling."""
     url = f"{location}/{part}.sqlite3" if location.startswith("sqlite") else location
-    store = StoreSettings(url=url, prefix=part, timeout_s=20)
+    store = StoreSettings(url=url, prefix=part, timeout_s=20, durability="assumed")
     return Settings(store=store, audit=AuditSettings(rate=1), calibration=CalibrationSettings(profiles=profiles))
 
 
@@ -61,13 +67,11 @@ def service(location: str) -> Iterator[Service]:
     """With audits labelled: the more samples agree, the more often the answer is right."""
     with serving(script, settings=_settings(location, "audited")) as running:
         chance = random.Random(1)
-        for i in range(N_AUDITS):
-            n_agreeing = chance.choice([4, 6, 8, 10, 10])
-            _label(
-                running,
-                f"town {i}: {n_agreeing}",
-                is_right=chance.random() < {4: 0.1, 6: 0.4, 8: 0.8}.get(n_agreeing, 0.98),
-            )
+        answers = [chance.choice([4, 6, 8, 10, 10]) for _ in range(N_AUDITS)]
+        rights = [chance.random() < {4: 0.1, 6: 0.4, 8: 0.8}.get(n_agreeing, 0.98) for n_agreeing in answers]
+        with ThreadPoolExecutor(16) as people:  # whose commits share a write to the disk
+            said = zip(range(N_AUDITS), answers, rights, strict=True)
+            list(people.map(lambda one: _label(running, f"town {one[0]}: {one[1]}", is_right=one[2]), said))
         yield running
 
 
@@ -187,6 +191,23 @@ def test_an_uploaded_dataset_is_fitted(service: Service) -> None:
     refused = service.client.post("/v1/calibrations", json=other)
     assert [error["pointer"] for error in refused.json()["errors"]] == ["/dataset/key/model"]
     assert service.client.post("/v1/calibrations", json={**body, "model": "another"}).status_code == 404
+
+
+def test_the_command_line_hands_over_what_it_judged(service: Service, tmp_path: Path) -> None:
+    """`demur calibrate --url`: fitted and put into force by the service; what is refused is said."""
+    judged = [replace(answer, key=_key()) for answer in simulated(600, skill=4.0)]
+    write_judged(judged, tmp_path / "judged.jsonl")
+    command = ["calibrate", str(tmp_path / "judged.jsonl"), "--judged", "--url", service.url]
+    done = CliRunner().invoke(app, [*command, "--max-risk", "0.2", "--activate"])
+    assert done.exit_code == 0, done.output
+    (active,) = [each for each in _listed(service) if each["active"]]
+    assert active["id"] in done.output.replace("\n", "")
+    assert active["provenance"]["n_labels"] == 600
+    refused = CliRunner().invoke(app, [*command, "--max-risk", "0.001"])
+    assert isinstance(refused.exception, NotCalibratable)
+    assert "labels are needed" in str(refused.exception) or "may not help" in str(refused.exception)
+    nowhere = CliRunner().invoke(app, command[:3])
+    assert "--out FILE" in str(nowhere.exception)
 
 
 @pytest.mark.parametrize(

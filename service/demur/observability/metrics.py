@@ -176,7 +176,7 @@ class Metrics:
         )
         self.calibration_ece = self._gauge(
             "demur_calibration_ece_ratio",
-            "Expected calibration error, ten bins, of the calibrated answers among the last audits.",
+            "Expected calibration error, ten bins, of the last audits of answers under calibrations in force.",
             model=_MODEL,
         )
         self.calibration_brier = self._gauge("demur_calibration_brier_ratio", "Brier score of the same.", model=_MODEL)

@@ -27,6 +27,7 @@ from demur.evaluation.fitting import Fitted, Target, fit_profile, needs, refusal
 from demur.evaluation.judged import JudgedAnswer, Stage, read_judged, write_judged
 from demur.evaluation.report import Grid, Origin, as_html, as_json, as_markdown, grids, shown
 from demur.offline.asking import Asking
+from demur.offline.uploading import upload
 from demur.usage import fail, read_settings
 
 console = Console()
@@ -98,7 +99,14 @@ def evaluate(
 
 def calibrate(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Where to write the profile (*.json).")],
+    out: Annotated[Path | None, typer.Option(help="Where to write the profile (*.json).")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Have the service at this address fit it and keep it instead.")
+    ] = None,
+    activate: Annotated[bool, typer.Option("--activate", help="With --url: put it into force there at once.")] = False,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="DEMUR_API_KEY", show_envvar=True, help="Key for --url, with scope `admin`.")
+    ] = None,
     max_risk: Annotated[float, typer.Option(min=0.001, max=0.999, help="Error rate allowed among answers.")] = 0.1,
     delta: Annotated[float, typer.Option(min=0.001, max=0.5, help="Doubt allowed that it is kept.")] = 0.1,
     grader: Grading = "exact",
@@ -120,6 +128,9 @@ def calibrate(
     seed: Seed = 0,
 ) -> None:
     """Fit a profile: confidence as a probability, and thresholds that keep an error rate."""
+    place = out or url
+    if place is None or (out and url):
+        fail("say where the profile goes: --out FILE, or --url of a running service")
     asking = Asking(model, n, temperature, max_tokens, seed, retrieval_id is not None)
     material = _material(data, grader, judged, asking)
     target = Target(
@@ -134,14 +145,19 @@ def calibrate(
         wants_certificate=certificate,
         seed=seed,
     )
+    if isinstance(place, str):
+        kept = upload(place, api_key, material.answers, target, activate=activate)
+        state = "in force" if kept["active"] else f"put it into force with POST /v1/calibrations/{kept['id']}/activate"
+        console.print(f"{place} keeps it as {kept['id']}: {state}", highlight=False)
+        return
     fitted = fit_profile(material.answers, target)
     if certificate and not fitted.profile.certificates:
         raise NotCalibratable(
             f"{refusal(fitted, target)}; give more labels, allow more risk, or calibrate without a promise "
             "(--no-certificate)"
         )
-    write_profile(fitted.profile, out)
-    _show(fitted, target, out)
+    write_profile(fitted.profile, place)
+    _show(fitted, target, place)
 
 
 def semantic_calibration(

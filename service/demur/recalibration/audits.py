@@ -70,7 +70,7 @@ def sift(audits: Iterable[Audit], key_digest: str | None = None) -> Sifted:
     Answers with passages are left out: who looks things up does so where the first answer did not do, and audits of the
     two stages are not of the same questions, so that they bear no promise about both.
     """
-    from_memory = [audit for audit in audits if not audit.record.n_passages]
+    from_memory = [a for a in audits if not a.record.n_passages and a.record.retrieval.attempt == 0]
     by_key = Counter(audit.record.key for audit in from_memory if audit.record.key is not None)
     chosen = next((key for key, _ in by_key.most_common() if key_digest in (None, key.digest)), None)
     if chosen is None:
@@ -97,7 +97,7 @@ def _judged(audit: Audit, key: ProfileKey) -> JudgedAnswer:
         grader="audit",
         is_correct=audit.is_correct and not is_refusal,
         is_refusal=is_refusal,
-        is_voided=is_void(record.degraded, record.nli_model),
+        is_voided=is_void(record.degraded, record.nli_model) or bool(record.sampling.passed_on),
         signals=record.signals,
         scores={"agreement": record.uncertainty.agreement},
         cost=Cost(0, 0, 0.0),

@@ -22,7 +22,7 @@ from demur.recalibration.retesting import Retesting, Window, contradicted, windo
 from demur.settings import ClusteringSettings
 from demur.storage.records import LabelledAnswer
 from demur.storage.sqlite import SqliteStore
-from demur.types import Action, Degradation, Reason
+from demur.types import Action, Degradation, Reason, Retrieval
 from tests.records import feedback, record
 from tests.unit.calibration.profiles import KEY, PROFILE
 
@@ -41,6 +41,7 @@ def _profile(*, days_old: float = 1) -> Profile:
 def _audit(days_ago: float, *, is_correct: bool = True, **changes: Any) -> Audit:
     created = int((NOW - timedelta(days=days_ago)).timestamp())
     fields = {"calibration_id": "cal_test", "certificate": "closed_book", "is_audit": True, "n_passages": 0, "key": KEY}
+    fields |= {"retrieval": Retrieval()}
     return Audit(record(created, **{**fields, **changes}), is_correct)
 
 
@@ -190,6 +191,7 @@ def test_the_most_frequent_way_of_asking_is_taken() -> None:
         *(_audit(0.1, degraded=()) for _ in range(3)),
         _audit(0.1, key=other),
         _audit(0.1, n_passages=2),
+        _audit(0.1, retrieval=Retrieval(attempt=1)),
         _audit(0.1, key=None),
         _audit(0.1, reason=Reason.NON_ANSWER),
         _audit(0.1, degraded=(Degradation.PARTIAL_SAMPLES,)),
