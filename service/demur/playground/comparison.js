@@ -25,7 +25,8 @@ export function showComparison(root, entries) {
 /** How an entry was asked, in a few words. */
 export function asked({ question }) {
   const passages = question.passages.length ? `with ${counted(question.passages.length, "passage")}` : "without passages";
-  return `${passages}, ${question.quality}${question.policy ? ", own thresholds" : ""}`;
+  const from = question.retriever ? ` from ${question.retriever}` : "";
+  return `${passages}${question.passages.length ? from : ""}, ${question.quality}${question.policy ? ", own thresholds" : ""}`;
 }
 
 function rows(entries, isSame) {
