@@ -25,7 +25,8 @@ export function showComparison(root, entries) {
 /** How an entry was asked, in a few words. */
 export function asked({ question }) {
   const passages = question.passages.length ? `with ${counted(question.passages.length, "passage")}` : "without passages";
-  return `${passages}, ${question.quality}${question.policy ? ", own thresholds" : ""}`;
+  const from = question.retriever ? ` from ${question.retriever}` : "";
+  return `${passages}${question.passages.length ? from : ""}, ${question.quality}${question.policy ? ", own thresholds" : ""}`;
 }
 
 function rows(entries, isSame) {
@@ -38,8 +39,13 @@ function rows(entries, isSame) {
     row("Semantic entropy", results.map((r) => nats(r.uncertainty.semantic_entropy))),
     row("Meanings", results.map(strip)),
     row("Groundedness", results.map((r) => (r.groundedness === null ? "–" : share(r.groundedness)))),
-    row("Time", results.map((r) => (r.timings ? seconds(r.timings.total_s) : "–"))),
+    row("Time", results.map(time)),
   ].filter(Boolean);
+}
+
+function time({ cache, timings }) {
+  if (cache.status === "hit") return "from the cache";
+  return timings ? seconds(timings.total_s) : "–";
 }
 
 function row(name, cells) {

@@ -8,8 +8,8 @@ import { askForKey, installKey } from "./key.js";
 import { Meanings } from "./meanings.js";
 import { capital, counted, nats } from "./numbers.js";
 import { decide } from "./policy.js";
-import { addPassage, fromHash, fullRequest, grow, read, retrievalOf, toHash, write } from "./question.js";
-import { ask, curves, Trouble, version } from "./service.js";
+import { addPassage, fromHash, fullRequest, grow, offerRetrievers, read, retrievalOf, toHash, write } from "./question.js";
+import { ask, curves, retrievers, Trouble, version } from "./service.js";
 import { signalsOf } from "./signals.js";
 import { showSnippets } from "./snippets.js";
 import { installTheme } from "./theme.js";
@@ -168,6 +168,7 @@ async function introduce() {
   try {
     const known = await version();
     model = known.model;
+    offerRetrievers(await retrievers());
     byId("running").textContent = `${known.model}, judged by ${known.nli_model ?? "exact match"}`;
   } catch (error) {
     byId("running").textContent = error.message;
