@@ -166,6 +166,8 @@ def create_app(
 async def recalibrating(app: FastAPI, store: Store, engine: Engine, max_age_seconds: int) -> AsyncIterator[None]:
     """The engine's profiles follow the store, and what they promise is tested on audits."""
     book = ProfileBook(store, engine.calibration, engine.calibration.profiles)
+    metrics: Metrics = app.state.metrics
+    metrics.calibration_suspended.labels(engine.model).set_function(lambda: book.n_suspended)
     async with following(book):
         app.state.recalibration = Recalibration(store, book)
         app.state.retesting = Retesting(store, book, max_age_seconds=max_age_seconds)

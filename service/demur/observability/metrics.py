@@ -193,6 +193,11 @@ class Metrics:
             "When the calibration profile of the last calibrated answer was fitted.",
             model=_MODEL,
         )
+        self.calibration_suspended = self._gauge(
+            "demur_calibration_suspended_certificates",
+            "Promises of calibrations in force that audits have refuted.",
+            model=_MODEL,
+        )
 
     def _add_entailment(self) -> None:
         self.nli_pairs = self._counter(
