@@ -114,7 +114,7 @@ def test_calibrations_are_fitted_from_labels(twin: Twin) -> None:
     with pytest.raises(demur_client.NotFoundError):
         twin.do(lambda c: c.calibrations.activate("cal_unknown"))
     assert {each["applies_to"]["model"] for each in twin.do(lambda c: c.calibrations.list())} == {"demur-facts"}
-    [policy] = twin.do(lambda c: c.policies.list())
+    policy, *_ = twin.do(lambda c: c.policies.list())
     assert (policy["name"], policy["calibration"]) == ("default", None)
 
 
