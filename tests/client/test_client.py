@@ -108,7 +108,7 @@ def test_audits_are_listed(twin: Twin) -> None:
 
 
 def test_calibrations_are_fitted_from_labels(twin: Twin) -> None:
-    """Where there are none, the error says what is missing; the bundled models' own profile speaks for no other model."""
+    """Where there are none, the error says what is missing. The bundled profile speaks for the bundled model alone."""
     with pytest.raises(demur_client.NotCalibratableError):
         twin.do(lambda c: c.calibrations.create(max_risk=0.1))
     with pytest.raises(demur_client.NotFoundError):

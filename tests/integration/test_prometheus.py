@@ -19,7 +19,7 @@ import promql_parser
 import pytest
 
 from demur.access.keys import new_key
-from demur.app import revisions_of
+from demur.backends import revisions_of
 from demur.calibration.profile import write_profile
 from demur.engine.calibrating import Calibration, Served
 from demur.engine.prompting import PromptTemplate
