@@ -83,7 +83,7 @@ function badges(result, decided, actions) {
     { class: "badges" },
     decided.isOwn && el("span", { class: "badge strong" }, `your thresholds; the service said ${verdictWord(result.decision)}`),
     !result.calibrated && el("span", { class: "badge", title: degradedWords("uncalibrated") }, "uncalibrated"),
-    result.guarantee && !decided.isOwn && guarantee(result.guarantee),
+    result.guarantee && !decided.isOwn && decided.decision === "answer" && guarantee(result.guarantee),
     cacheBadge(result.cache, actions),
   );
 }
