@@ -23,7 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.results import save
-from demur.app import build_entailment
+from demur.backends import build_entailment
 from demur.clustering import Clusterer
 from demur.engine.speculation import Speculation
 from demur.entailment.pair_memo import PairMemo, PairTally

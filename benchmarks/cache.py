@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks.overhead import QUESTIONS, serving
 from benchmarks.results import save
-from demur.app import build_entailment, build_sampler
+from demur.backends import build_entailment, build_sampler
 from demur.observability.metrics import Metrics
 from demur.settings import Settings, StoreSettings
 from tests.conformance.redis_server import redis_server

@@ -38,7 +38,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmarks.overhead import QUESTIONS
 from benchmarks.results import save
-from demur.app import build_entailment, build_sampler, create_app
+from demur.app import create_app
+from demur.backends import build_entailment, build_sampler
 from demur.entailment.base import EntailmentModel
 from demur.observability import logging
 from demur.observability.metrics import Metrics

@@ -42,7 +42,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.results import save
-from demur.app import build_entailment, create_app, open_sampler
+from demur.app import create_app
+from demur.backends import build_entailment, open_sampler
 from demur.engine.drawing import draw
 from demur.entailment.base import EntailmentModel
 from demur.observability.metrics import Metrics

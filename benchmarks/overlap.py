@@ -31,7 +31,7 @@ from rich.table import Table
 from benchmarks.overhead import QUESTIONS, Service, bare_seconds, serving
 from benchmarks.results import save
 from benchmarks.scripted_latency import ANSWERS, MEDIAN_SECONDS, SIGMA, seven_b_sampler
-from demur.app import build_entailment, build_sampler
+from demur.backends import build_entailment, build_sampler
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.settings import Settings

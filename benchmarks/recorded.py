@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from rich.progress import track
 
-from demur.app import build_entailment
+from demur.backends import build_entailment
 from demur.calibration.outcomes import Labelled
 from demur.calibration.signals import read_signals
 from demur.clustering import Clusterer, exact_match, place_exactly

@@ -83,9 +83,10 @@ class Prometheus:
         up = self._result("/api/v1/query", {"query": "sum(up)"})["result"]
         return bool(up) and up[0]["value"][1] == str(n_targets)
 
-    def firing(self) -> set[str]:
-        alerts = self._result("/api/v1/alerts", {})["alerts"]
-        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+    def firing(self, model: str) -> set[str]:
+        """Alerts about that model, or about none."""
+        alerts = [alert for alert in self._result("/api/v1/alerts", {})["alerts"] if alert["state"] == "firing"]
+        return {a["labels"]["alertname"] for a in alerts if a["labels"].get("model", model) == model}
 
     def rules(self) -> list[dict[str, Any]]:
         return [rule for group in self._result("/api/v1/rules", {})["groups"] for rule in group["rules"]]

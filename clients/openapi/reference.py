@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -78,8 +79,7 @@ def _schemas(schemas: dict[str, Any]) -> Iterator[str]:
 
 
 def _field(name: str, schema: dict[str, Any], *, is_required: bool) -> tuple[str, ...]:
-    default = "required" if is_required else f"`{schema['default']!r}`" if "default" in schema else ""
-    default = {"`None`": "null", "`True`": "true", "`False`": "false"}.get(default, default)
+    default = f"`{json.dumps(schema['default'])}`" if "default" in schema else "required" if is_required else ""
     return f"`{name}`", _type(schema), default, schema.get("description", "")
 
 

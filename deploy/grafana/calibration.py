@@ -15,8 +15,8 @@ def _within_range(metric: str, labels: str, by: str) -> str:
 
 
 def _accuracy(metric: str, labels: str, by: str) -> str:
-    """Correct among correct and incorrect."""
-    right, judged = (f'{labels}, label=~"{words}"' for words in ("correct", "correct|incorrect"))
+    """Correct among all labels that are words; right in part is not right."""
+    right, judged = (f'{labels}, label=~"{words}"' for words in ("correct", "correct|incorrect|partial"))
     return f"{_within_range(metric, right, by)} / {_within_range(metric, judged, by)}"
 
 
@@ -156,13 +156,24 @@ CALIBRATION = Dashboard(
                         Query(_worst("ece_ratio"), "{{model}}, calibration error"),
                         Query(_worst("brier_ratio"), "{{model}}, Brier score"),
                     ),
+                    width=8,
                     empty="no audits",
+                ),
+                Panel(
+                    "Suspended promises",
+                    "Certificates in force that audits have refuted: answers come without a guarantee. "
+                    "demur_calibration_suspended_certificates",
+                    "short",
+                    (Query(_worst("suspended_certificates"), "{{model}}"),),
+                    width=8,
+                    warn_above=1,
                 ),
                 Panel(
                     "Answers without a calibrated confidence",
                     "Answers a second that no profile spoke for. demur_degraded_total",
                     "reqps",
                     (Query(rate("demur_degraded_total", f'{HERE}, reason="uncalibrated"'), "uncalibrated"),),
+                    width=8,
                 ),
             ),
         ),

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Literal
 
 from demur.access.keyring import Keyring
-from demur.app import build_entailment, open_sampler
+from demur.backends import build_entailment, open_sampler
 from demur.engine.drawing import draw
 from demur.errors import DemurError, KeysUnreadable
 from demur.observability.metrics import Metrics

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,13 @@ from tests.browser.scripts import script
 from tests.service.running import Process, Service, serve_process, serving
 
 Opener = Callable[..., Playground]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several waits of `PATIENCE_MS` each may be in one test."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(400))
 
 
 @pytest.fixture(scope="package")

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 
-PATIENCE_MS = 30_000
+PATIENCE_MS = 90_000  # a machine that runs many tests at once can stall a browser and a model for long
 MAX_TABS = 90
 
 
@@ -22,7 +22,11 @@ class Playground:
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("console", self._hear)
         page.goto(f"{url}/playground{fragment}")
-        expect(page.locator("#running")).not_to_be_empty(timeout=PATIENCE_MS)
+        self.is_ready()
+
+    def is_ready(self) -> None:
+        """Wait until the page knows its words and its service."""
+        expect(self.page.locator("#running")).not_to_be_empty(timeout=PATIENCE_MS)
 
     def ask(self, prompt: str, *, quality: str | None = None) -> None:
         """Type it, press Ctrl-Enter, and wait for the verdict."""

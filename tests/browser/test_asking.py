@@ -11,31 +11,31 @@ from tests.browser.conftest import Opener
 from tests.service.running import Process
 
 pytestmark = pytest.mark.model
+LEAST_WIDTH = 125  # pixels: of the answer's own column, so that its words can be read
 UNKNOWN = "What is the capital of Wendor?"
 
 
 def test_the_verdict_comes_first(bundled: Process, opened: Opener) -> None:
-    """A known fact: the word, an icon, why, and the answer, above everything else."""
+    """What the service decided: the word, an icon, why, and the answer, above everything else."""
     page = opened(bundled.url)
     page.ask("What is the capital of France?")
-    assert page.verdict == "Answer"
-    assert page.why.startswith("The samples agree well enough: ")
+    record = page.get(f"/v1/answers/{page.answer_id}")
+    assert page.verdict == record["decision"].capitalize()
+    assert f"{record['confidence']:.2f}" in page.why
     assert page.page.locator(".verdict-head svg").count() == 1
     assert "Paris" in page.page.locator(".answer").inner_text()
-    expect(page.page.locator(".badges")).to_contain_text("uncalibrated")
     assert not re.search("null|undefined|NaN", page.page.locator("#result").inner_text())
 
 
 def test_columns_are_as_wide_as_their_mass(bundled: Process, opened: Opener) -> None:
-    """Width follows mass, down to the least width; together they hold every sample, and the T=0 answer."""
+    """Above the least width, in the same proportion, the heaviest first; all samples are in them, and T=0."""
     page = opened(bundled.url)
     page.ask("What is the currency of Peru?")
-    record = page.get(f"/v1/answers/{page.answer_id}")
-    masses = sorted((c["mass"] for c in record["clusters"]), reverse=True)
+    masses = [c["mass"] for c in page.get(f"/v1/answers/{page.answer_id}")["clusters"]]
     widths = page.widths()
     assert len(widths) == len(masses)
-    assert widths == sorted(widths, reverse=True)
-    assert widths[0] / sum(widths) == pytest.approx(masses[0], abs=0.25)
+    free = [w / m for w, m in zip(widths, sorted(masses, reverse=True), strict=True) if w > LEAST_WIDTH]
+    assert free == pytest.approx([free[0]] * len(free), rel=0.02)
     assert page.page.locator("#meanings .pill:not(.greedy)").count() == 10
     assert page.page.locator("#meanings .pill.greedy").count() == 1
 
@@ -54,16 +54,18 @@ def test_a_column_opens_on_what_is_behind_it(bundled: Process, opened: Opener) -
 
 
 def test_a_slider_decides_again(bundled: Process, opened: Opener) -> None:
-    """What is not sure enough is retrieved; with more to retrieve from, abstained from; then it is the service's."""
+    """Where anything is good enough, what was not is answered, or shown why not; and back again."""
     page = opened(bundled.url)
     page.ask("What is the currency of Peru?")
-    assert page.verdict == "Retrieve"
-    page.set_slider("Retrieve from confidence", 1)
-    assert page.verdict == "Abstain"
-    assert page.why.startswith("The samples disagree beyond what looking it up should mend")
-    expect(page.page.locator(".badges")).to_contain_text("your thresholds; the service said Retrieve")
+    decided = page.verdict
+    page.page.get_by_label("Something can be looked up").uncheck()
+    assert page.verdict == {"Retrieve": "Abstain"}.get(decided, decided)
+    page.set_slider("Answer from confidence", 0)
+    is_answered = page.verdict == "Answer"
+    assert is_answered or page.page.locator(".hurdle").inner_text().startswith("No threshold makes this an answer")
+    expect(page.page.locator(".badges")).to_contain_text(f"your thresholds; the service said {decided}")
     page.page.get_by_role("button", name="Back to the service's").click()
-    assert page.verdict == "Retrieve"
+    assert page.verdict == decided
     expect(page.page.locator(".badges")).not_to_contain_text("your thresholds")
 
 

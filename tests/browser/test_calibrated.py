@@ -75,3 +75,19 @@ def test_own_thresholds_can_be_asked_with(calibrated: Service, opened: Opener) -
     record = page.get(f"/v1/answers/{page.answer_id}")
     assert (record["policy"]["name"], record["policy"]["answer_min"]) == ("custom", 0.8)
     expect(page.page.locator("#thresholds .outcome")).to_contain_text("as the service decided")
+
+
+def test_a_promise_about_a_retriever_is_for_its_passages(calibrated: Service, opened: Opener) -> None:
+    """Passages from anywhere carry none; from the certified retriever, both stages are decided by its thresholds."""
+    page = opened(calibrated.url)
+    page.page.get_by_role("button", name="Add a passage").click()
+    page.page.keyboard.type("Paris")
+    page.ask("8 of 10")
+    expect(page.page.locator(".badges")).not_to_contain_text("of answers wrong")
+    page.page.get_by_label("Passages from").select_option("wiki-1")
+    page.page.press("#prompt", "Control+Enter")
+    expect(page.page.locator(".badges")).to_contain_text("at most 10.0 % of answers wrong")
+    record = page.get(f"/v1/answers/{page.answer_id}")
+    assert record["policy"]["answer_min_after_retrieval"] == 0.6
+    again = opened(calibrated.url, page.page.evaluate("location.hash"))
+    assert again.page.get_by_label("Passages from").input_value() == "wiki-1"

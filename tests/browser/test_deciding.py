@@ -79,3 +79,25 @@ def test_responses_tell_what_the_policy_saw(scripted: Service, opened: Opener) -
         wanted.append([result["decision"], result["reason"]])
     assert {decision for decision, _ in wanted} == {"answer", "retrieve", "abstain"}
     assert opened(scripted.url).page.evaluate(_READ, cases) == wanted
+
+
+def test_each_slider_moves_its_threshold(scripted: Service, opened: Opener) -> None:
+    """5 of 10: enough from 0.5 on, hopeless where 0.51 is the least, ungrounded where nothing supports it."""
+    page = opened(scripted.url)
+    page.ask("split")
+    assert page.verdict == "Retrieve"
+    page.set_slider("Answer from confidence", 0.5)
+    assert page.verdict == "Answer"
+    assert page.why.endswith("5 of 10 samples mean it, agreement 0.50 ≥ 0.50.")
+    page.set_slider("Answer from confidence", 0.51)
+    page.set_slider("Retrieve from confidence", 0.51)
+    assert page.verdict == "Abstain"
+    page.page.get_by_role("button", name="Add a passage").click()
+    page.page.keyboard.type("Bananas are yellow.")
+    page.ask("8 of 10")
+    assert page.verdict == "Answer"
+    page.page.get_by_label("Demand groundedness of").check()
+    assert page.verdict == "Abstain"
+    assert page.why == "The passages contradict the answer: groundedness 0.01 < 0.50."
+    page.set_slider("Groundedness at least", 0.01)
+    assert page.verdict == "Answer"

@@ -94,6 +94,7 @@ def test_dark_as_the_system_is_and_as_one_likes(scripted: Service, opened: Opene
     assert background(page) > 0.8
     page.page.reload()
     assert background(page) > 0.8
+    page.is_ready()
     page.page.locator("#theme").click()
     assert background(page) < 0.2
     page.page.emulate_media(color_scheme="light")

@@ -41,7 +41,7 @@ def locked() -> Iterator[Service]:
 def is_untouched(page: Playground) -> bool:
     """Nothing ran, and nothing became an element but what the page itself made."""
     made = page.page.evaluate("[document.images.length, document.scripts.length, document.querySelector('#bold')]")
-    return page.page.evaluate("window.pwned") is None and made == [0, 1, None]
+    return page.page.evaluate("window.pwned") is None and made == [0, 2, None]
 
 
 def test_hostile_text_stays_text(scripted: Service, opened: Opener) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Opener
 from tests.service.running import Service
@@ -64,3 +64,34 @@ def test_code_is_copied(scripted: Service, opened: Opener) -> None:
     page.page.get_by_role("button", name="Copy", exact=True).click()
     expect(page.page.locator("#snippets [role=status]")).to_have_text("Copied.")
     assert page.page.evaluate("navigator.clipboard.readText()") == page.page.locator("pre").inner_text()
+
+
+def test_two_of_the_session_side_by_side(scripted: Service, opened: Opener) -> None:
+    """Any two, picked in the list; a click on one shows it again."""
+    page = opened(scripted.url)
+    for prompt in ("sure", "split", "all differ"):
+        page.ask(prompt)
+    entries = page.page.locator(".entry")
+    assert entries.count() == 3
+    for place in (0, 2):
+        entries.nth(place).get_by_role("button", name="Compare").click()
+    heads = page.page.locator("#comparison thead th")
+    assert heads.all_inner_texts() == ["sure", "all differ"]
+    entries.nth(1).locator(".entry-open").click()
+    assert page.verdict == "Retrieve"
+    expect(page.page.locator("#columns .column-place")).to_have_count(2)
+
+
+def test_under_a_path_of_a_proxy(scripted: Service, opened: Opener) -> None:
+    """All addresses are relative: a proxy may put the service under any path, and strip it."""
+    page = opened(scripted.url)
+
+    def strip(route: Route) -> None:
+        route.continue_(url=route.request.url.replace("/some/where/", "/"))
+
+    page.page.route("**/some/where/**", strip)
+    page.page.goto(f"{scripted.url}/some/where/playground")
+    page.is_ready()
+    page.ask("sure")
+    assert page.verdict == "Answer"
+    assert f"{scripted.url}/some/where/v1/answer" in page.page.locator("pre").inner_text()

@@ -108,13 +108,13 @@ def test_audits_are_listed(twin: Twin) -> None:
 
 
 def test_calibrations_are_fitted_from_labels(twin: Twin) -> None:
-    """There are none: the error says what is missing; the policy in force is the uncalibrated one."""
+    """Where there are none, the error says what is missing. The bundled profile speaks for the bundled model alone."""
     with pytest.raises(demur_client.NotCalibratableError):
         twin.do(lambda c: c.calibrations.create(max_risk=0.1))
     with pytest.raises(demur_client.NotFoundError):
         twin.do(lambda c: c.calibrations.activate("cal_unknown"))
-    assert twin.do(lambda c: c.calibrations.list()) == []
-    [policy] = twin.do(lambda c: c.policies.list())
+    assert {each["applies_to"]["model"] for each in twin.do(lambda c: c.calibrations.list())} == {"demur-facts"}
+    policy, *_ = twin.do(lambda c: c.policies.list())
     assert (policy["name"], policy["calibration"]) == ("default", None)
 
 

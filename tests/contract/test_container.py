@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from opentelemetry.sdk import environment_variables as opentelemetry
 from packaging.requirements import Requirement
 
 from demur.settings import Settings, StoreSettings
@@ -184,7 +185,7 @@ def test_the_gpu_image_has_a_vllm_that_the_extra_takes() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (wanted,) = [found for found in map(Requirement, extras["vllm"]) if found.name == "vllm"]
     assert wanted.specifier.contains(STAGES["gpu"].base.rpartition(":v")[2])
-    assert any("'/src[vllm]'" in command for command in STAGES["gpu"].all("RUN"))
+    assert any("'/src[vllm,otel]'" in command for command in STAGES["gpu"].all("RUN"))
 
 
 def test_packages_come_from_the_default_registry_but_for_torch() -> None:
@@ -264,7 +265,7 @@ def test_the_service_in_compose_is_the_bundled_demo_unless_told_otherwise() -> N
     """A name without a value is taken over only where the user's environment has it."""
     api = COMPOSE["services"]["api"]
     assert api["build"]["target"] == "cpu"
-    assert {line.partition("=")[0] for line in api["environment"]} <= _setting_names()
+    assert {line.partition("=")[0] for line in api["environment"]} <= _setting_names() | set(vars(opentelemetry))
     assert api["user"] == _last("cpu", "USER")
     assert [volume.split(":")[1] for volume in api["volumes"]] == [_last("cpu", "VOLUME")]
     assert not any(service["required"] for service in api["depends_on"].values())
@@ -280,6 +281,14 @@ def test_redis_in_compose_keeps_what_it_acknowledges(tmp_path: Path) -> None:
         with serving({"q": ["a"]}, settings=Settings(store=store)) as service:
             assert service.client.get("/readyz").json()["store"]["state"] == "ok"
             assert service.ask().json()["stored"] is True
+
+
+def test_prometheus_in_compose_reads_what_is_mounted_and_keeps_exemplars() -> None:
+    prometheus = COMPOSE["services"]["prometheus"]
+    flags = dict(flag.removeprefix("--").split("=") for flag in prometheus["command"])
+    mounted = {volume.split(":")[1] for volume in prometheus["volumes"]}
+    assert flags["enable-feature"] == "exemplar-storage"
+    assert {flags["config.file"], flags["storage.tsdb.path"]} <= mounted
 
 
 def test_compose_waits_longer_than_the_service_drains() -> None:

@@ -19,7 +19,7 @@ import promql_parser
 import pytest
 
 from demur.access.keys import new_key
-from demur.app import revisions_of
+from demur.backends import revisions_of
 from demur.calibration.profile import write_profile
 from demur.engine.calibrating import Calibration, Served
 from demur.engine.prompting import PromptTemplate
@@ -44,7 +44,8 @@ PANELS = [
     for query in panel.queries
 ]
 KNOWN, UNKNOWN = "What is the capital of France?", "Who founded Calverton Mills?"
-CERTAIN = {"sampling": {"n": 5, "temperature": 0.05}}
+# All samples are the same, in every answer: entropy stands at 0, and nothing but the change of the test moves it.
+CERTAIN = {"sampling": {"n": 5, "temperature": 0.01}}
 UNCERTAIN = {"sampling": {"n": 5, "temperature": 2.0}, "retrieval": {"available": False}}
 
 
@@ -170,16 +171,19 @@ def use_default(client: httpx2.Client) -> None:
 
 
 def use_remote(watched: Watched) -> None:
-    """A remembered answer, a failing call, an NLI server that refuses, Redis that hangs, too many at once."""
+    """A remembered answer, a failing call, an NLI server that refuses, tools, Redis that hangs, too many at once."""
     client, llm = watched.remote, watched.llm
     for _ in range(2):
-        client.post("/v1/answer", json={"prompt": KNOWN, "sampling": {"n": 5, "seed": 1}})
+        client.post("/v1/answer", json={"prompt": KNOWN, "sampling": {**CERTAIN["sampling"], "seed": 1}})
     good = llm.behaviour
     llm.behaviour = replace(good, fault="error", n_faults=len(llm.bodies) + 1)
-    client.post("/v1/answer", json={"prompt": "What is the capital of Peru?", "cache": {"mode": "bypass"}})
+    client.post("/v1/answer", json={"prompt": "What is the capital of Peru?", **CERTAIN})
     llm.behaviour = good
     watched.tei.faults += [refusing(424)] * 2
     client.post("/v1/answer", json={"prompt": "What is the capital of Chad?", **CERTAIN})
+    called = {"type": "function", "function": {"name": "look_up", "parameters": {}}}
+    chat = {"model": MODEL, "messages": [{"role": "user", "content": KNOWN}], "tools": [called]}
+    assert client.post("/v1/chat/completions", json=chat).status_code == 200
     with watched.redis.paused():
         client.post("/v1/answer", json={"prompt": "What is the capital of Laos?", **CERTAIN})
     with ThreadPoolExecutor(12) as pool:
@@ -187,7 +191,7 @@ def use_remote(watched: Watched) -> None:
 
 
 def ask_greedily(watched: Watched) -> httpx2.Response:
-    body = {"prompt": KNOWN, "sampling": {"n": 32, "temperature": 0.05}, "cache": {"mode": "bypass"}}
+    body = {"prompt": KNOWN, "sampling": {"n": 32, "temperature": 0.01}, "cache": {"mode": "bypass"}}
     headers = {"X-API-Key": watched.greedy_key}
     return httpx2.post(f"{watched.remote.base_url}/v1/answer", json=body, headers=headers, timeout=60)
 
@@ -265,7 +269,7 @@ def test_exemplars_reach_prometheus(watched: Watched) -> None:
 
 
 def test_alerts_keep_quiet_while_nothing_changes(watched: Watched) -> None:
-    assert not {"DemurDown", "DemurEntropyDrift", "DemurAbstainSpike"} & watched.prometheus.firing()
+    assert not {"DemurDown", "DemurEntropyDrift", "DemurAbstainSpike"} & watched.prometheus.firing(MODEL)
 
 
 def test_alerts_fire_when_the_model_becomes_unsure(watched: Watched) -> None:
@@ -273,12 +277,12 @@ def test_alerts_fire_when_the_model_becomes_unsure(watched: Watched) -> None:
     before = watched.traffic.n_answers
     watched.traffic.fields = UNCERTAIN
     wait_for(lambda: watched.traffic.n_answers > before, "an answer at the other temperature")
-    wait_for(lambda: "DemurEntropyDrift" in watched.prometheus.firing(), "DemurEntropyDrift to fire")
-    wait_for(lambda: "DemurAbstainSpike" in watched.prometheus.firing(), "DemurAbstainSpike to fire")
+    wait_for(lambda: "DemurEntropyDrift" in watched.prometheus.firing(MODEL), "DemurEntropyDrift to fire")
+    wait_for(lambda: "DemurAbstainSpike" in watched.prometheus.firing(MODEL), "DemurAbstainSpike to fire")
 
 
 def test_alerts_fire_when_the_language_model_dies(watched: Watched) -> None:
     """Its server is gone: calls are kept from it, and requests end in errors."""
     watched.killing.close()
-    wait_for(lambda: "DemurBackendCircuitOpen" in watched.prometheus.firing(), "DemurBackendCircuitOpen to fire")
-    wait_for(lambda: "DemurHighErrorRatio" in watched.prometheus.firing(), "DemurHighErrorRatio to fire")
+    wait_for(lambda: "DemurBackendCircuitOpen" in watched.prometheus.firing(MODEL), "DemurBackendCircuitOpen to fire")
+    wait_for(lambda: "DemurHighErrorRatio" in watched.prometheus.firing(MODEL), "DemurHighErrorRatio to fire")

@@ -193,3 +193,14 @@ def test_a_folder_that_is_not_there_is_named() -> None:
 def test_agreement_maps_to_a_finite_probability() -> None:
     """The worked number behind the tests above: 8.5 / 11 has the logit ln(8.5 / 2.5)."""
     assert p_correct(8) == pytest.approx(1 / (1 + math.exp(-(1.2 * math.log(8.5 / 2.5) - 0.4))))
+
+
+def test_no_profile_speaks_for_an_answer_made_elsewhere(tmp_path: Path) -> None:
+    """Not even one for T=0 answers, whose place such an answer takes: it was fitted to what this service gives."""
+    known = profile()
+    write_profile(replace(known, key=replace(known.key, answer_strategy="greedy")), tmp_path / "scripted.json")
+    with serving(script, settings=Settings(calibration=CalibrationSettings(profiles=tmp_path))) as service:
+        assert service.ask("8 of 10", answer_strategy="greedy").json()["calibrated"]
+        rated = service.client.post("/v1/score", json={"prompt": "8 of 10", "answer": "Paris"}).json()
+    assert (rated["confidence"], rated["calibrated"], rated["guarantee"]) == (0.8, False, None)
+    assert "uncalibrated" in rated["degraded"]

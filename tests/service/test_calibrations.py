@@ -22,7 +22,7 @@ from demur.evaluation.judged import write_judged
 from demur.settings import AuditSettings, CalibrationSettings, ClusteringSettings, Settings, StoreSettings
 from demur.types import Message, Question, Sampling
 from tests.redis_server import redis_server
-from tests.service.running import Service, serving, wait_for
+from tests.service.running import Service, metric, serving, wait_for
 from tests.unit.calibration.profiles import PROFILE
 from tests.unit.evaluation.judged_answers import simulated
 
@@ -271,9 +271,12 @@ def test_audits_that_contradict_a_promise_suspend_it(location: str, tmp_path: Pa
     with serving(script, settings=_settings(location, "contradicted", tmp_path)) as service:
         before = service.ask("town: 10").json()
         assert before["guarantee"]["alpha"] == 0.1
+        assert metric(service, "demur_calibration_suspended_certificates") == 0
         for i in range(12):
             _label(service, f"town {i}: 10", is_right=False)
         wait_for(lambda: service.ask("town: 10").json()["guarantee"] is None, "the promise to be suspended")
+        assert metric(service, "demur_calibration_suspended_certificates", model="scripted") == 1
+        assert metric(service, "demur_calibration_labels", model="scripted") == 12
         after = service.ask("town: 10").json()
         assert (after["decision"], after["policy"]) == (before["decision"], before["policy"])
         assert after["calibrated"] is True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -14,9 +15,9 @@ from openai import AsyncOpenAI, OpenAI
 from pydantic import SecretStr
 
 from demur.access.keys import new_key
-from demur.samplers.scripted import ScriptedAnswer
+from demur.samplers.scripted import ScriptedAnswer, ScriptedSampler
 from demur.settings import AuthSettings, Settings
-from demur.types import Sampling
+from demur.types import Sample, Sampling
 from tests.service.running import Service, connection, metric, serving, wait_for
 
 MODEL = "scripted"
@@ -119,6 +120,26 @@ def test_how_many_samples_is_said_in_three_places(
     headers = {"X-Demur-Quality": header} if header else {}
     found = ask(client, model=model, extra_headers=headers, **options(**body))
     assert (found.uncertainty["sampling"]["completed"], found.model) == (n, MODEL)
+
+
+def test_usage_is_null_where_nobody_counts() -> None:
+    """Rather than 0."""
+    sampler = Uncounted({"sure": ["Paris"]})
+    with serving({}, sampler=sampler) as service, OpenAI(base_url=f"{service.url}/v1", api_key="none") as client:
+        assert ask(client, model="uncounted").usage is None
+        last = stream(client, "sure", model="uncounted", stream_options={"include_usage": True})[-1]
+        assert (last.usage, last.uncertainty["decision"]) == (None, "answer")
+
+
+class Uncounted(ScriptedSampler):
+    """As before servers that send no usage."""
+
+    def __init__(self, script: Any) -> None:
+        super().__init__(script, model="uncounted")
+
+    async def sample(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Sample, None]:
+        async for sample in super().sample(*args, **kwargs):
+            yield replace(sample, n_prompt_tokens=None, n_completion_tokens=None)
 
 
 def test_n_choices_are_members_of_the_heaviest_meanings(client: OpenAI) -> None:
@@ -259,6 +280,7 @@ def test_what_is_streamed_is_what_was_judged(client: OpenAI) -> None:
     ("question", "fields", "expected"),
     [
         ("greedy is alone", {"buffer": True}, "Paris"),
+        ("with logprobs", {"strict": True, "n": 2, "policy": {"answer_min": 0.5}}, "It is Paris"),
         ("greedy is alone", {"answer_strategy": "mode"}, "Paris"),
         ("split", {"on_abstain": "replace", "retrieval": {"available": False}}, "I don't know."),
     ],

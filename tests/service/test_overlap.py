@@ -157,6 +157,7 @@ def test_pairs_are_asked_before_the_last_sample_lands(stage: Stage) -> None:
     assert body["nli"] == {
         "model": "held", "pairs": 1, "pairs_cached": 0, "pairs_speculative": 0, "truncated": False,
         "judgements": [{"premise": 1, "hypothesis": 0, "entailment": 0.01, "neutral": 0.01, "contradiction": 0.98}],
+        "passages": [], "contradicts_context": False,
     }  # fmt: skip
     assert 0 < body["timings"]["nli_hidden_s"] <= body["timings"]["nli_s"]
     assert body["timings"]["nli_hidden_s"] <= body["timings"]["generate_s"]

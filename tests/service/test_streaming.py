@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from demur.api.responses import AnswerResponse
 from demur.samplers.scripted import ScriptedAnswer
 from demur.settings import AuthSettings, ServerSettings, Settings, StoreSettings
 from tests.service.events import Event, read_events
-from tests.service.running import SameText, Service, serving, wait_for
+from tests.service.running import SameText, Service, connection, metric, serving, wait_for
 from tests.service.test_overlap import Stage, staged
 
 LOGPROB = (math.log(0.5),)
@@ -328,3 +330,28 @@ def test_keys_scopes_and_rates_hold() -> None:
                 response.read()
         assert statuses == [401, 403, 200, 429]
         assert int(response.headers["retry-after"]) >= 1
+
+
+def test_who_takes_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Megabytes for a client that does not read: it is hung up on, and holds neither a place nor a task."""
+    monkeypatch.setattr(streaming, "_STALLED_SECONDS", 0.5)
+    long = {"long": [ScriptedAnswer("x" * 150_000)]}
+    with serving(long) as service, connection(service) as silent:
+        body = json.dumps({"prompt": "long", "sampling": {"n": 32}, "include": ["samples"]}).encode()
+        head = f"POST /v1/answer HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: {len(body)}\r\n"
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        wait_for(lambda: metric(service, "demur_http_requests_total", route="/v1/answer") == 1, "it to be hung up on")
+        assert metric(service, "demur_inflight_requests") == 0
+        assert b"event: start" in silent.recv(2_000)
+        assert service.ask("long", include=[]).status_code == 200
+
+
+def test_a_stream_is_finished_before_the_service_stops() -> None:
+    """Stopped while samples are drawn: everything is told to the end, and newcomers are turned away."""
+    with serving(SCRIPT) as service, streamed(service, "slow", sampling={"n": 3}) as (_, events):
+        assert next(events)[0] == "start"
+        service.engine().drain()
+        refused = service.ask("q")
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/draining")
+        assert [name for name, _ in events][-2:] == ["result", "done"]

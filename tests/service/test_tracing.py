@@ -108,6 +108,27 @@ def test_an_answer_is_one_tree_of_spans() -> None:
     assert sum(int(str(batch["demur.nli.pairs"])) for batch in batches) == answer["nli"]["pairs"]
 
 
+CHAT = {"model": "scripted", "messages": [{"role": "user", "content": "q"}]}
+DOORS = {
+    "events": ("/v1/answer", {"prompt": "q"}, {"Accept": "text/event-stream"}),
+    "chat": ("/v1/chat/completions", CHAT, {}),
+    "streamed chat": ("/v1/chat/completions", {**CHAT, "stream": True}, {}),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_leads_into_the_same_tree(door: str) -> None:
+    """Streams too, whose work goes on in tasks of its own: one trace, the caller's, and nothing beside it."""
+    path, body, headers = DOORS[door]
+    with traced() as (service, exporter):
+        reply = service.client.post(path, json=body, headers={**headers, "traceparent": CALLER})
+        assert reply.status_code == 200, reply.text
+    spans = by_name(exporter)
+    assert set(spans) == {"answer", "generate", "nli.batch", "decide"}
+    assert {format_trace_id(span.context.trace_id) for span in exporter.get_finished_spans()} == {TRACE}
+    assert {parent_of(spans[name]) for name in ("generate", "nli.batch", "decide")} == {id_of(spans["answer"])}
+
+
 def test_a_remembered_answer_is_a_span_without_work() -> None:
     with traced() as (service, exporter):
         service.ask("q")
@@ -115,6 +136,18 @@ def test_a_remembered_answer_is_a_span_without_work() -> None:
     answers = [span for span in exporter.get_finished_spans() if span.name == "answer"]
     assert [(span.attributes or {})["demur.cache"] for span in answers] == ["miss", "hit"]
     assert len([span for span in exporter.get_finished_spans() if span.name == "generate"]) == 1
+
+
+def test_rating_and_grouping_are_traced_as_well() -> None:
+    """An answer made elsewhere draws nothing; texts are a tree of their own."""
+    with traced() as (service, exporter):
+        rated = {"prompt": "q", "answer": "Paris", "samples": ["Paris", "Lyon", "Nice"]}
+        assert service.client.post("/v1/score", json=rated).status_code == 200
+        assert service.client.post("/v1/cluster", json={"texts": ["Oslo", "Bergen"]}).status_code == 200
+    spans = by_name(exporter)
+    assert set(spans) == {"answer", "cluster", "decide", "nli.batch"}
+    assert parent_of(spans["decide"]) == id_of(spans["answer"])
+    assert spans["cluster"].parent is None
 
 
 def test_a_failure_is_noted_by_its_code() -> None:

@@ -14,6 +14,7 @@ from demur.api.responses import AnswerResponse
 from demur.look import FACES, TOKENS_CSS, WHY
 from demur.terminal import verdict
 from demur.types import Action, Degradation, Reason
+from tests.service.running import serving
 
 PLAYGROUND = Path(demur.__file__).parent / "playground"
 WORDS = json.loads((PLAYGROUND / "words.json").read_text(encoding="utf-8"))
@@ -50,53 +51,20 @@ def test_every_colour_that_is_used_is_there() -> None:
     assert used <= defined
 
 
+@pytest.fixture(scope="module")
+def response() -> AnswerResponse:
+    with serving({"q": ["Paris"]}) as service:
+        return AnswerResponse.model_validate(service.ask().json())
+
+
 @pytest.mark.parametrize("action", Action)
-def test_the_terminal_shows_the_same(action: Action) -> None:
+def test_the_terminal_shows_the_same(response: AnswerResponse, action: Action) -> None:
     """Its icon, word and colour, and the reason in the page's words."""
-    shown = _shown(action)
-    face = FACES[action]
+    console = Console(width=120, force_terminal=True, color_system="truecolor")
+    with console.capture() as captured:
+        console.print(verdict(response.model_copy(update={"decision": action, "reason": Reason.NON_ANSWER})))
+    shown, face = captured.get(), FACES[action]
     red, green, blue = (int(face.colour[i : i + 2], 16) for i in (1, 3, 5))
     assert f"{face.icon} {face.word}" in re.sub(r"\x1b\[[\d;]*m", "", shown)
     assert f"38;2;{red};{green};{blue}" in shown
     assert WORDS["reasons"]["non_answer"] in shown
-
-
-def _shown(action: Action) -> str:
-    examples = {
-        "id": "ans_1",
-        "created": 0,
-        "model": "m",
-        "answer": "Paris",
-        "decision": action,
-        "reason": Reason.NON_ANSWER,
-        "policy": {
-            "name": "default",
-            "answer_min": 0.8,
-            "answer_min_after_retrieval": 0.8,
-            "retrieve_min": 0,
-            "groundedness_min": None,
-        },
-        "confidence": 1,
-        "calibrated": False,
-        "uncertainty": {
-            "semantic_entropy": 0,
-            "semantic_entropy_normalized": 0,
-            "semantic_entropy_weighted": None,
-            "predictive_entropy": None,
-            "num_clusters": 1,
-            "agreement": 1,
-            "sample_coverage": 1,
-            "refusal_fraction": 0,
-        },
-        "sampling": {"requested": 2, "completed": 2, "failed": 0, "truncated": 0, "seed": None},
-        "cache": {"status": "miss", "age_s": 0, "ttl_s": 0},
-        "stored": True,
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-        "degraded": [],
-        "metadata": {},
-    }
-    missing = {name: None for name in AnswerResponse.model_fields if name not in examples and name != "object"}
-    console = Console(width=120, force_terminal=True, color_system="truecolor", record=True)
-    with console.capture() as captured:
-        console.print(verdict(AnswerResponse.model_validate({**missing, **examples})))
-    return captured.get()

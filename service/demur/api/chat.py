@@ -89,9 +89,9 @@ async def chat_completions(
 
 
 def _can_be_live(body: ChatRequest, question: Question) -> bool:
-    """What may have to be replaced, or chosen among samples, cannot be said before there is a verdict."""
+    """What may have to be replaced, refused, or chosen among samples cannot be said before there is a verdict."""
     chooses = body.options.answer_strategy not in (None, "greedy") or (body.n or 1) > 1
-    return not (body.options.buffer or chooses or question.on_abstain != "annotate")
+    return not (body.options.buffer or chooses or question.strict or question.on_abstain != "annotate")
 
 
 def _question(

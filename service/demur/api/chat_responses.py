@@ -98,7 +98,10 @@ def completion(answered: Answered, asked: ChatRequest, abstain_text: str, *, pas
     )
 
 
-def usage(answer: Answer) -> ChatUsage:
+def usage(answer: Answer) -> ChatUsage | None:
+    """None where the language model's server does not count: 0 would be a lie."""
+    if any(s.n_prompt_tokens is None or s.n_completion_tokens is None for s in answer.samples):
+        return None
     prompt, drawn = answer.work.n_prompt_tokens, answer.work.n_completion_tokens
     return ChatUsage(
         prompt_tokens=prompt,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 from fastapi import Request, Response
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from demur.api.problems import problem_of
@@ -133,9 +134,11 @@ def _weighted(accepted: str) -> tuple[str, float]:
 
 
 async def _send(send: Send, message: bytes) -> None:
-    """Raises TimeoutError where the client takes nothing for a minute."""
-    with anyio.fail_after(_STALLED_SECONDS):
+    """Raises ClientDisconnect where the client takes nothing for a minute: it is as good as gone."""
+    with anyio.move_on_after(_STALLED_SECONDS) as scope:
         await send({"type": "http.response.body", "body": message, "more_body": True})
+    if scope.cancelled_caught:
+        raise ClientDisconnect
 
 
 async def _leave_with_the_client(receive: Receive, scope: anyio.CancelScope) -> None:

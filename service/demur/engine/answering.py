@@ -87,13 +87,19 @@ class Answering:
     async def rate(self, question: Question) -> Answered:
         """The answer in `question.rated`, rated. Nothing of it is remembered or kept. Raises as `answer`."""
         is_drawn = question.rated is None or not question.rated.samples
-        await self._spend(question.tenant, question.sampling.n, "/sampling/n" if is_drawn else "/samples")
-        return Answered(await self._engine.answer(question), CacheUse("bypass"), is_stored=False)
+        with tracing.span("answer") as span:
+            spans.tell_question(span, question)
+            await self._spend(question.tenant, question.sampling.n, "/sampling/n" if is_drawn else "/samples")
+            answered = Answered(await self._engine.answer(question), CacheUse("bypass"), is_stored=False)
+            spans.tell_answered(span, answered)
+        return answered
 
     async def cluster(self, texts: Sequence[str], question: str, *, tenant: str, timeout_seconds: float) -> Partition:
         """As `Engine.cluster`; each text counts as a sample. Raises RateLimited, too."""
-        await self._spend(tenant, len(texts), "/texts")
-        return await self._engine.cluster(texts, question, tenant=tenant, timeout_seconds=timeout_seconds)
+        with tracing.span("cluster") as span:
+            span.set({"demur.texts": len(texts)})
+            await self._spend(tenant, len(texts), "/texts")
+            return await self._engine.cluster(texts, question, tenant=tenant, timeout_seconds=timeout_seconds)
 
     async def _spend(self, tenant: str, n: int, field: str) -> None:
         if self._charge is not None:

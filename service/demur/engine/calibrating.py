@@ -89,6 +89,10 @@ class Calibration:
         """Those in force."""
         return self._profiles
 
+    def ids(self) -> frozenset[str]:
+        """Of the profiles in force."""
+        return frozenset(profile.id for profile in self._profiles.values())
+
     @property
     def fingerprint(self) -> str:
         """Changes with whatever the profiles say."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from typing import Literal
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,20 +14,27 @@ from demur.evaluation.discrimination import auroc
 from demur.observability.logging import logger
 from demur.observability.metrics import N_BINS, Metrics
 from demur.storage.base import MAX_PAGE, Store
-from demur.storage.records import AnswerRecord, Feedback
+from demur.storage.records import AnswerRecord, Feedback, FeedbackLabel
 
 MAX_AUDITS = 1000
-_RIGHT = 0.5  # a score from here on counts as correct
-
-Word = Literal["correct", "incorrect", "partial"]
 
 
-def word_of(feedback: Feedback) -> Word:
-    """A label as it is; a score says correct from 0.5 on."""
-    if feedback.score is None:
-        assert feedback.label is not None  # noqa: S101 - feedback is one of the two
+@dataclass(frozen=True, slots=True)
+class _Audited:
+    """`calibration`: id of the one behind `confidence`."""
+
+    calibration: str
+    confidence: float
+    is_correct: bool
+
+
+def word_of(feedback: Feedback) -> FeedbackLabel:
+    """A label as it is; a score of 1 is correct, of 0 incorrect, and partial between them."""
+    if feedback.label is not None:
         return feedback.label
-    return "correct" if feedback.score >= _RIGHT else "incorrect"
+    if feedback.score == 1.0:
+        return "correct"
+    return "partial" if feedback.score else "incorrect"
 
 
 def bin_of(confidence: float) -> str:
@@ -36,15 +44,18 @@ def bin_of(confidence: float) -> str:
 
 
 class Reliability:
-    """Counts all feedback by confidence, and shows the errors of the last `MAX_AUDITS` audits of calibrated answers.
+    """Counts all feedback by confidence, and shows the errors of the last `MAX_AUDITS` audits of answers that were
+    given under calibrations still in force.
 
     Audits alone, because they are drawn at random: what people choose to label is no picture of what was answered.
-    Half-right answers are left out. A later word on an answer takes the place of an earlier one.
+    What is right in part is not right, there as in a fit. A later word on an answer takes the place of an earlier one.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, in_force: Callable[[], Collection[str]]) -> None:
+        """`in_force`: ids of the calibrations that speak now."""
         self._metrics = metrics
-        self._audits: defaultdict[str, OrderedDict[str, tuple[float, bool]]] = defaultdict(OrderedDict)
+        self._in_force = in_force
+        self._audits: defaultdict[str, OrderedDict[str, _Audited]] = defaultdict(OrderedDict)
 
     def hear(self, record: AnswerRecord, feedback: Feedback) -> None:
         """Feedback that was kept, on that answer."""
@@ -80,20 +91,21 @@ class Reliability:
     def _remember(self, record: AnswerRecord, feedback: Feedback) -> bool:
         """Whether it counts among the audits."""
         audits, word = self._audits[record.model], word_of(feedback)
-        if feedback.source != "audit" or not record.is_calibrated or word == "partial":
+        if feedback.source != "audit" or record.calibration_id is None:
             return False
         audits.pop(record.id, None)
-        audits[record.id] = (record.confidence, word == "correct")
+        audits[record.id] = _Audited(record.calibration_id, record.confidence, word == "correct")
         if len(audits) > MAX_AUDITS:
             audits.popitem(last=False)
         return True
 
     def _show(self, model: str) -> None:
-        audits = list(self._audits[model].values())
+        in_force = self._in_force()
+        audits = [audited for audited in self._audits[model].values() if audited.calibration in in_force]
         self._metrics.calibration_labels.labels(model).set(len(audits))
         if not audits:
             return
-        confidence, is_correct = [c for c, _ in audits], [correct for _, correct in audits]
+        confidence, is_correct = [a.confidence for a in audits], [a.is_correct for a in audits]
         error = expected_calibration_error(confidence, is_correct, n_bins=N_BINS)
         self._metrics.calibration_ece.labels(model).set(error)
         self._metrics.calibration_brier.labels(model).set(brier_score(confidence, is_correct))

@@ -27,8 +27,12 @@ except ImportError as error:
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 # How near the two most probable relations must be in bfloat16 for float32 to prefer the other one: of 6,000 pairs of
-# recorded answers 7 got another label, the clearest of them by .019; 103 are this close (benchmarks/precision.py).
+# recorded answers 15 got another label, the clearest of them by .019; 130 are this close (benchmarks/precision.py).
 _CLOSE_CALL = 0.05
+
+# A CPU's kernels are made for each shape of batch, and kept: for all shapes that come up they take a gigabyte, for
+# these a tenth of it, and the padding takes no more time than making the others did (600 random shapes).
+_WIDTH_STEP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,20 +236,23 @@ class CrossEncoderModel:
         """Of the model's relations, in its order."""
         with torch.inference_mode():
             features = {k: v.to(encoder.device) for k, v in self._features(batch).items()}
-            logits: torch.Tensor = encoder(features)["scores"].double().cpu()
+            logits: torch.Tensor = encoder(features)["scores"][: len(batch)].double().cpu()
         if not bool(torch.isfinite(logits).all()):
             raise EntailmentUnavailable(f"the NLI model {self.model} gave logits that are not finite numbers")
         rows: list[list[float]] = torch.softmax(logits, dim=-1).tolist()
         return rows
 
     def _features(self, batch: Sequence[EncodedPair]) -> dict[str, torch.Tensor]:
-        width = max(pair.n_tokens for pair in batch)
+        rows, width = list(batch), max(pair.n_tokens for pair in batch)
+        if self._encoder.device.type == "cpu":
+            rows += [rows[0]] * (_next_count(len(rows)) - len(rows))
+            width = min(-(-width // _WIDTH_STEP) * _WIDTH_STEP, self.max_length)
         features = {
-            "input_ids": _padded([pair.ids for pair in batch], width, self._pad_id),
-            "attention_mask": _padded([[1] * pair.n_tokens for pair in batch], width, 0),
+            "input_ids": _padded([pair.ids for pair in rows], width, self._pad_id),
+            "attention_mask": _padded([[1] * pair.n_tokens for pair in rows], width, 0),
         }
         if self._has_type_ids:
-            features["token_type_ids"] = _padded([pair.type_ids for pair in batch], width, 0)
+            features["token_type_ids"] = _padded([pair.type_ids for pair in rows], width, 0)
         return features
 
 
@@ -253,6 +260,12 @@ def computes_in_bfloat16() -> bool:
     """Whether this CPU has instructions for it: without, it is slower than float32."""
     can = torch.cpu.get_capabilities()
     return bool(can.get("amx_bf16") or can.get("avx512_bf16"))
+
+
+def _next_count(n: int) -> int:
+    """The next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
+    power = 1 << (n - 1).bit_length()
+    return 3 * power // 4 if power >= 4 and n <= 3 * power // 4 else power
 
 
 def _lead(row: Sequence[float]) -> float:

@@ -176,7 +176,7 @@ class Metrics:
         )
         self.calibration_ece = self._gauge(
             "demur_calibration_ece_ratio",
-            "Expected calibration error, ten bins, of the calibrated answers among the last audits.",
+            "Expected calibration error, ten bins, of the last audits of answers under calibrations in force.",
             model=_MODEL,
         )
         self.calibration_brier = self._gauge("demur_calibration_brier_ratio", "Brier score of the same.", model=_MODEL)
@@ -191,6 +191,11 @@ class Metrics:
         self.calibration_fitted = self._gauge(
             "demur_calibration_fitted_timestamp_seconds",
             "When the calibration profile of the last calibrated answer was fitted.",
+            model=_MODEL,
+        )
+        self.calibration_suspended = self._gauge(
+            "demur_calibration_suspended_certificates",
+            "Promises of calibrations in force that audits have refuted.",
             model=_MODEL,
         )
 

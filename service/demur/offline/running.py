@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from demur.app import open_sampler, running_engine
+from demur.app import running_engine
+from demur.backends import open_sampler
 from demur.engine.engine import Engine
 from demur.engine.prompting import PromptTemplate
 from demur.errors import EntailmentUnavailable

@@ -19,7 +19,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from demur.app import open_sampler, running_engine
+from demur.app import running_engine
+from demur.backends import open_sampler
 from demur.engine.engine import Engine
 from demur.engine.measuring import gives_no_answer
 from demur.errors import DatasetUnreadable, DemurError

@@ -1,6 +1,6 @@
 // Two answers side by side: the same question with and without passages, or asked more carefully.
 import { el, fill } from "./dom.js";
-import { counted, nats, seconds, share } from "./numbers.js";
+import { capital, counted, nats, seconds, share } from "./numbers.js";
 import { chip } from "./verdict.js";
 
 /** Fills `root` with a table of two entries of the session. */
@@ -15,7 +15,7 @@ export function showComparison(root, entries) {
       el(
         "table",
         { class: "versus" },
-        el("thead", {}, el("tr", {}, el("td", {}), ...entries.map((e) => el("th", { scope: "col" }, isSame ? asked(e) : e.question.prompt)))),
+        el("thead", {}, el("tr", {}, el("td", {}), ...entries.map((e) => el("th", { scope: "col" }, isSame ? capital(asked(e)) : e.question.prompt)))),
         el("tbody", {}, ...rows(entries, isSame)),
       ),
     ),
@@ -25,7 +25,8 @@ export function showComparison(root, entries) {
 /** How an entry was asked, in a few words. */
 export function asked({ question }) {
   const passages = question.passages.length ? `with ${counted(question.passages.length, "passage")}` : "without passages";
-  return `${passages}, ${question.quality}${question.policy ? ", own thresholds" : ""}`;
+  const from = question.retriever ? ` from ${question.retriever}` : "";
+  return `${passages}${question.passages.length ? from : ""}, ${question.quality}${question.policy ? ", own thresholds" : ""}`;
 }
 
 function rows(entries, isSame) {
@@ -38,8 +39,13 @@ function rows(entries, isSame) {
     row("Semantic entropy", results.map((r) => nats(r.uncertainty.semantic_entropy))),
     row("Meanings", results.map(strip)),
     row("Groundedness", results.map((r) => (r.groundedness === null ? "–" : share(r.groundedness)))),
-    row("Time", results.map((r) => (r.timings ? seconds(r.timings.total_s) : "–"))),
+    row("Time", results.map(time)),
   ].filter(Boolean);
+}
+
+function time({ cache, timings }) {
+  if (cache.status === "hit") return "from the cache";
+  return timings ? seconds(timings.total_s) : "–";
 }
 
 function row(name, cells) {

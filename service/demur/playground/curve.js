@@ -16,13 +16,16 @@ export function curve({ n, points }) {
   );
   const legend = el("p", { class: "curve-legend" }, el("span", { "data-line": "coverage" }, "questions answered"), el("span", { "data-line": "risk" }, "of those, wrong"));
 
+  const needle = el("span", { class: "tick" });
+
   function mark(threshold) {
+    needle.style.setProperty("--at", threshold);
     const at = rising.find((point) => point.confidence >= threshold);
     const effect = at ? `${percent(at.coverage)} of questions answered, ${rate(at.risk)} of those wrong` : "no question answered";
     told.textContent = `From ${share(threshold)}, on ${n} held-out answers: ${effect}.`;
   }
 
-  return { node: el("div", { class: "curve-place" }, legend, drawing, told), mark };
+  return { node: el("div", { class: "curve-place" }, legend, el("div", { class: "curve-frame" }, drawing, needle), told), mark };
 }
 
 /** A staircase: up to each confidence, what its point says holds. */

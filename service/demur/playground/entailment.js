@@ -45,7 +45,8 @@ function judged(result, index) {
     group("Joined: each entails the other", inside),
     group("Kept apart: not both entail", across),
     nothing && el("p", { class: "note" }, nothing),
-    !nothing && el("p", { class: "legend" }, ...RELATIONS.map((r) => el("span", { "data-relation": r }, r)), `judged by ${nli.model}`),
+    !nothing && el("p", { class: "legend" }, ...RELATIONS.map((r) => el("span", { "data-relation": r }, r))),
+    !nothing && el("p", { class: "note" }, `→ from the first to the second, ← back; judged by ${nli.model}`),
   );
 }
 

@@ -1,6 +1,6 @@
 // The signals as gauges; one that is missing is grey and says why.
 import { el, fill } from "./dom.js";
-import { counted, nats, share } from "./numbers.js";
+import { capital, counted, nats, share } from "./numbers.js";
 import { answerThreshold } from "./policy.js";
 import { degradedWords } from "./words.js";
 
@@ -90,6 +90,6 @@ function missing(name, why) {
     el("h3", {}, name),
     el("p", { class: "reading" }, "–"),
     el("div", { class: "track", "aria-hidden": "true" }),
-    el("p", { class: "note" }, `${why[0].toUpperCase()}${why.slice(1)}.`),
+    el("p", { class: "note" }, `${capital(why)}.`),
   );
 }

@@ -6,10 +6,10 @@ import { showGauges } from "./gauges.js";
 import { History } from "./history.js";
 import { askForKey, installKey } from "./key.js";
 import { Meanings } from "./meanings.js";
-import { counted, nats } from "./numbers.js";
+import { capital, counted, nats } from "./numbers.js";
 import { decide } from "./policy.js";
-import { addPassage, fromHash, fullRequest, grow, read, retrievalOf, toHash, write } from "./question.js";
-import { ask, curves, Trouble, version } from "./service.js";
+import { addPassage, fromHash, fullRequest, grow, offerRetrievers, read, retrievalOf, toHash, write } from "./question.js";
+import { ask, curves, retrievers, Trouble, version } from "./service.js";
 import { signalsOf } from "./signals.js";
 import { showSnippets } from "./snippets.js";
 import { installTheme } from "./theme.js";
@@ -161,13 +161,14 @@ function fail(error, isStopped) {
 /** Says how far the answer is, to those who see it and to those who hear it; null when it is there. */
 function tell(text) {
   byId("progress").textContent = text ?? "";
-  if (text !== null) showPending(byId("verdict"), `${text[0].toUpperCase()}${text.slice(1)}`);
+  if (text !== null) showPending(byId("verdict"), capital(text));
 }
 
 async function introduce() {
   try {
     const known = await version();
     model = known.model;
+    offerRetrievers(await retrievers());
     byId("running").textContent = `${known.model}, judged by ${known.nli_model ?? "exact match"}`;
   } catch (error) {
     byId("running").textContent = error.message;

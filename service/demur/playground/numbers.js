@@ -18,5 +18,7 @@ export function seconds(value) {
   return value < 90 ? `${value.toFixed(value < 10 ? 2 : 1)} s` : `${Math.round(value / 60)} min`;
 }
 
+export const capital = (text) => text && text[0].toUpperCase() + text.slice(1);
+
 /** "1 passage", "2 passages". */
 export const counted = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;

@@ -1,25 +1,36 @@
 // The question: what is typed, what is sent, and the link that brings it back.
-import { byId, el } from "./dom.js";
+import { byId, el, shown } from "./dom.js";
 
 const QUALITIES = ["fast", "balanced", "thorough"];
 const MAX_PASSAGES = 32;
 const INCLUDE = ["clusters", "samples", "token_logprobs", "nli", "timings"];
 
-/** What is typed: {prompt, quality, passages}. Blank passages are left out. */
+/** What is typed: {prompt, quality, passages, retriever}. Blank passages are left out; a retriever is named, or null. */
 export function read() {
   return {
     prompt: byId("prompt").value,
     quality: document.querySelector("input[name=quality]:checked").value,
     passages: passageFields().map((field) => field.value).filter((text) => text.trim()),
+    retriever: byId("retriever").value || null,
   };
 }
 
-export function write({ prompt, quality, passages }) {
+export function write({ prompt, quality, passages, retriever }) {
   byId("prompt").value = prompt;
   grow(byId("prompt"));
   if (QUALITIES.includes(quality)) document.querySelector(`input[name=quality][value=${quality}]`).checked = true;
+  if (retriever) offerRetrievers([retriever]);
+  byId("retriever").value = retriever ?? "";
   byId("passages").replaceChildren();
   passages.forEach((text) => addPassage(text));
+}
+
+/** Retrievers to choose from; a promise about one of them holds for its passages only. */
+export function offerRetrievers(names) {
+  const select = byId("retriever");
+  const known = [...select.options].map((option) => option.value);
+  select.append(...names.filter((name) => !known.includes(name)).map((name) => el("option", { value: name }, name)));
+  shown(byId("retriever-place"), select.options.length > 1);
 }
 
 /** How far retrieval has come: passages are what it brought. */
@@ -30,10 +41,12 @@ export function retrievalOf(question) {
 /** The least request that asks `question`: what people copy. */
 export function request(question) {
   const { attempt } = retrievalOf(question);
+  const retrieval = { ...(attempt ? { attempt } : {}), ...(question.retriever ? { id: question.retriever } : {}) };
   return {
     prompt: question.prompt,
     quality: question.quality,
-    ...(attempt ? { context: question.passages.map((text) => ({ text })), retrieval: { attempt } } : {}),
+    ...(attempt ? { context: question.passages.map((text) => ({ text })) } : {}),
+    ...(Object.keys(retrieval).length ? { retrieval } : {}),
     ...(question.policy ? { policy: question.policy } : {}),
   };
 }
@@ -44,8 +57,8 @@ export function fullRequest(question, isFresh) {
 }
 
 /** The part of the address after `#`. It never holds the key. */
-export function toHash({ prompt, quality, passages }) {
-  const parameters = new URLSearchParams({ q: prompt, quality });
+export function toHash({ prompt, quality, passages, retriever }) {
+  const parameters = new URLSearchParams({ q: prompt, quality, ...(retriever ? { retriever } : {}) });
   passages.forEach((text) => parameters.append("passage", text));
   return `#${parameters}`;
 }
@@ -56,7 +69,7 @@ export function fromHash(hash) {
   const prompt = parameters.get("q");
   if (prompt === null) return null;
   const passages = parameters.getAll("passage").slice(0, MAX_PASSAGES);
-  return { prompt, quality: parameters.get("quality"), passages };
+  return { prompt, quality: parameters.get("quality"), passages, retriever: parameters.get("retriever") };
 }
 
 /** One more card for a passage; returns its field. */

@@ -43,11 +43,21 @@ export async function version() {
 /** What the calibration `id` did on held-out answers at each threshold: its risk-coverage curves, by stage; null where
  * this service does not tell. Throws Trouble for anything else. */
 export async function curves(id) {
+  return (await policies()).find((policy) => policy.calibration?.id === id)?.curves ?? null;
+}
+
+/** The retrievers that promises were made about. Throws Trouble. */
+export async function retrievers() {
+  const named = (await policies()).flatMap((policy) => policy.thresholds.map((t) => t.retrieval_id));
+  return [...new Set(named.filter(Boolean))];
+}
+
+/** None where this service, or this key, does not tell. */
+async function policies() {
   try {
-    const { data } = await (await call("v1/policies")).json();
-    return data.find((policy) => policy.calibration?.id === id)?.curves ?? null;
+    return (await (await call("v1/policies")).json()).data;
   } catch (error) {
-    if (error.problem?.status === 404) return null;
+    if ([401, 403, 404].includes(error.problem?.status)) return [];
     throw error;
   }
 }

@@ -8,7 +8,8 @@ const NAMES = { auto: "Auto", light: "Light", dark: "Dark" };
 export function installTheme() {
   const button = byId("theme");
   button.addEventListener("click", () => set(NEXT[document.documentElement.dataset.theme]));
-  set(NAMES[localStorage.getItem(PLACE)] ? localStorage.getItem(PLACE) : "auto");
+  const kept = document.documentElement.dataset.theme; // scheme.js has read it
+  set(kept in NAMES ? kept : "auto");
 
   function set(theme) {
     document.documentElement.dataset.theme = theme;

@@ -83,14 +83,14 @@ function grounding(entry, policy, set) {
 
 function lookUp(retrieval, tell) {
   const box = el("input", { type: "checkbox", on: { change: () => change() } });
-  box.checked = retrieval.available;
   function change() {
     retrieval.available = box.checked;
     tell();
   }
   const isUsedUp = retrieval.attempt >= retrieval.max_attempts;
+  box.checked = retrieval.available && !isUsedUp;
   box.disabled = isUsedUp;
-  return el("label", { class: "check" }, box, el("span", {}, isUsedUp ? "Something can be looked up (it was already)" : "Something can be looked up"));
+  return el("label", { class: "check" }, box, el("span", {}, isUsedUp ? "It was looked up already" : "Something can be looked up"));
 }
 
 /** What would be decided at each confidence, with all else as it is, and where this answer stands; returns what can. */

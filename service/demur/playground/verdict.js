@@ -1,7 +1,7 @@
 // The verdict: what to do, in colour, shape and word, and the sentence why.
 import { el, fill } from "./dom.js";
 import { icon } from "./icons.js";
-import { counted, rate, seconds, share } from "./numbers.js";
+import { capital, counted, rate, seconds, share } from "./numbers.js";
 import { answerThreshold } from "./policy.js";
 import { answerText } from "./shading.js";
 import { degradedWords, reasonWords, verdicts, verdictWord } from "./words.js";
@@ -49,7 +49,7 @@ export function chip(decision) {
 export function sentence(result, signals, { reason, policy, retrieval }) {
   const words = reasonWords(reason);
   const numbers = numbersFor(result, signals, reason, policy, retrieval);
-  return `${words[0].toUpperCase()}${words.slice(1)}${numbers ? `: ${numbers}` : ""}.`;
+  return `${capital(words)}${numbers ? `: ${numbers}` : ""}.`;
 }
 
 function numbersFor(result, signals, reason, policy, retrieval) {

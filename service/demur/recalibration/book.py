@@ -51,6 +51,11 @@ class ProfileBook:
     def suspension(self, profile_id: str, scope: str) -> Suspension | None:
         return next((s for s in self._suspensions if (s.calibration_id, s.scope) == (profile_id, scope)), None)
 
+    @property
+    def n_suspended(self) -> int:
+        """Certificates of the profiles in force that are not to be relied on."""
+        return sum(self.is_active(each.calibration_id) for each in self._suspensions)
+
     def is_active(self, profile_id: str) -> bool:
         return any(profile.id == profile_id for profile in self.profiles.values())
 

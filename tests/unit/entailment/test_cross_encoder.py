@@ -284,6 +284,25 @@ def test_a_cpu_without_bfloat16_uses_float32_alone(tiny_bert: Path, monkeypatch:
     assert plain.predict(batch) == exact.predict(batch)
 
 
+def test_on_a_cpu_batches_have_few_shapes(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are kept for each. What fills a batch up is not told."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = CrossEncoderModel.load(tiny_bert, dtype="float32")
+    shapes = set()
+    inner = model._encoder.forward
+
+    def watched(features: dict[str, torch.Tensor], **kwargs: object) -> object:
+        shapes.add(tuple(features["input_ids"].shape))
+        return inner(features, **kwargs)
+
+    monkeypatch.setattr(model._encoder, "forward", watched)
+    for n in range(1, 25):
+        batch = model.encode([pair("x " * (i % 20 + 1), "y") for i in range(n)])
+        assert len(model.predict(batch)) == n
+    assert {rows for rows, _ in shapes} == {1, 2, 3, 4, 6, 8, 12, 16, 24}
+    assert {width % 8 for _, width in shapes} == {0}
+
+
 def test_logits_that_are_no_numbers_are_no_verdict(tmp_path: Path) -> None:
     def break_it(model: torch.nn.Module) -> None:
         model.classifier.weight.data.fill_(float("nan"))
