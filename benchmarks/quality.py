@@ -357,6 +357,7 @@ def report(cells: Sequence[Cell], console: Console) -> None:
         console.print(each)
     figures = {
         "nli": {"model": "demur-nli", "dtype": DTYPE, "samples": N_SAMPLES},
+        "questions": {c.name: len(c.labels) for c in cells},
         "best_of_peers": best,
         "auroc": {c.name: {name: round(_auroc(c, name), 4) for name in sorted(c.scores)} for c in cells},
         "ranking": ranking,
