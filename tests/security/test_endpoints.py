@@ -156,7 +156,7 @@ def _ids_in(endpoint: Endpoint) -> set[str]:
 
 
 # Ids that belong to nobody: problem pages are for all, calibrations are of the service and need `admin`.
-_SHARED_IDS = {"slug", "calibration_id"}
+_SHARED_IDS = {"slug", "calibration_id", "name"}
 _WITH_OWN_IDS = [e for e in ENDPOINTS if _ids_in(e) - _SHARED_IDS]
 
 

@@ -22,7 +22,7 @@ def test_ask_shows_the_verdict_the_meanings_and_the_signals() -> None:
     """`demur ask` without a service."""
     done = demur("ask", "What is the capital of France?", "--seed", "1")
     assert done.returncode == 0, done.stderr
-    for word in ("Paris", "✔ Answer", "Meanings", "semantic entropy", "token confidence", "uncalibrated"):
+    for word in ("Paris", "✔ Answer", "Meanings", "semantic entropy", "token confidence", "of answers wrong"):
         assert word in done.stdout
 
 
