@@ -15,19 +15,22 @@ store.write_documents(
     ]
 )
 
+# Thresholds of your own; or name a retriever that is certified: "retrieval": {"id": ...}
+options = {"policy": {"answer_min": 0.7}}
+
 ask = Pipeline()
-ask.add_component("chat", UncertaintyChatGenerator())  # DEMUR_BASE_URL, DEMUR_API_KEY
+ask.add_component("chat", UncertaintyChatGenerator(options=options))  # DEMUR_BASE_URL, DEMUR_API_KEY
 ask.add_component("route", UncertaintyRouter())
 ask.connect("chat.replies", "route.replies")
 
 read = Pipeline()
 read.add_component("look_up", InMemoryBM25Retriever(store, top_k=1))
-read.add_component("chat", UncertaintyChatGenerator())
+read.add_component("chat", UncertaintyChatGenerator(options=options))
 read.add_component("route", UncertaintyRouter())
 read.connect("look_up.documents", "chat.documents")
 read.connect("chat.replies", "route.replies")
 
-for question in ("What is the capital of Indiana?", "What is the capital of Wyoming?"):
+for question in ("What is the capital of Florida?", "What is the capital of Wyoming?"):
     messages = [ChatMessage.from_user(question)]
     routed = ask.run({"chat": {"messages": messages}})["route"]
     if "retrieve" in routed:

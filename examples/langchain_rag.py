@@ -26,7 +26,8 @@ def look_up(state: State) -> State:
 
 
 with Demur() as demur:  # DEMUR_BASE_URL, DEMUR_API_KEY
-    ask = UncertaintyRunnable(demur)
+    # Thresholds of your own; or name a retriever that is certified: retrieval={"id": ...}
+    ask = UncertaintyRunnable(demur, policy={"answer_min": 0.7})
     graph = StateGraph(State)
     graph.add_node("ask", lambda state: {"demur": ask.invoke(state)})
     graph.add_node("look_up", look_up)
@@ -34,7 +35,7 @@ with Demur() as demur:  # DEMUR_BASE_URL, DEMUR_API_KEY
     graph.add_conditional_edges("ask", decide, {"answer": END, "retrieve": "look_up", "abstain": END})
     graph.add_edge("look_up", "ask")
     agent = graph.compile()
-    for question in ("What is the capital of Indiana?", "What is the capital of Wyoming?"):
+    for question in ("What is the capital of Florida?", "What is the capital of Wyoming?"):
         state = agent.invoke({"question": question}, {"recursion_limit": 10})
         result = state["demur"]
         print(question, "->", result.decision, result.answer, "(looked up)" if "context" in state else "(known)")

@@ -21,12 +21,13 @@ class Lookup(BaseRetriever):
 
 
 with Demur() as demur:  # DEMUR_BASE_URL, DEMUR_API_KEY
-    engine = UncertaintyQueryEngine(retriever=Lookup(), client=demur)
-    for question in ("What is the capital of Indiana?", "What is the capital of Wyoming?"):
+    # Thresholds of your own; or name a retriever that is certified: retriever_id=...
+    engine = UncertaintyQueryEngine(retriever=Lookup(), client=demur, options={"policy": {"answer_min": 0.7}})
+    for question in ("What is the capital of Florida?", "What is the capital of Wyoming?"):
         response = engine.query(question)
         sources = [node.node_id for node in response.source_nodes]
         print(question, "->", response.metadata["demur"]["decision"], response, sources)
 
     # An answer that another model gave.
-    result = UncertaintyEvaluator(demur).evaluate("What is the capital of Indiana?", "Cleveland")
+    result = UncertaintyEvaluator(demur).evaluate("What is the capital of Florida?", "Cleveland")
     print("Cleveland?", result.passing, result.score, result.feedback)

@@ -10,7 +10,7 @@ with OpenAI(base_url=f"{url}/v1", api_key=os.environ.get("DEMUR_API_KEY", "none"
     model = client.models.list().data[0].id
 
     # An ordinary completion, and a verdict beside it.
-    for question in ("What is the capital of Indiana?", "What is the capital of Wyoming?"):
+    for question in ("What is the capital of Florida?", "What is the capital of Wyoming?"):
         asked = [{"role": "user", "content": question}]
         reply = client.chat.completions.create(model=f"{model}@thorough", messages=asked)
         verdict = reply.uncertainty

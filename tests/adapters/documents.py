@@ -8,7 +8,7 @@ from pathlib import Path
 _FACTS = Path(__file__).parents[2] / "training" / "facts" / "state_capital.tsv"
 
 # What the bundled model is sure of; what it does not know but reads right; what is in no document.
-KNOWN = ("What is the capital of Indiana?", "Indianapolis")
+KNOWN = ("What is the capital of Florida?", "Tallahassee")
 UNKNOWN = ("What is the capital of Wyoming?", "Cheyenne")
 NOWHERE = "What is the capital of Wendor?"
 

@@ -37,7 +37,7 @@ def test_the_example_of_openais_client(
     monkeypatch.setenv("DEMUR_BASE_URL", str(bundled.base_url).rstrip("/"))
     runpy.run_path(str(ROOT / "examples" / "openai_client.py"), run_name="__main__")
     shown = capsys.readouterr().out.splitlines()
-    assert any("Indiana" in line and "-> answer" in line for line in shown)
+    assert any("Florida" in line and "-> answer" in line for line in shown)
     assert any("Wyoming" in line and "-> retrieve" in line for line in shown)
     assert any("Paris" in line and line.endswith("answer") for line in shown)
     assert shown[-1] == "I don't know."
