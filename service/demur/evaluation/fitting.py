@@ -88,6 +88,7 @@ def fit_profile(answers: Sequence[JudgedAnswer], target: Target) -> Fitted:
     calibrators = [_map(stage, questions.tuning, target.method) for stage in questions.stages]
     outcomes = [_outcomes(stage, kept) for stage, kept in zip(questions.stages, calibrators, strict=True)]
     found = _certify(outcomes, questions, target) if target.wants_certificate else {}
+    certificates = tuple(_certificate(s, c, target) for s, c in found.items() if isinstance(c, Certified))
     stages = [
         Stage(calibrator, _figures(stage, seen, questions.held_out), stage[0].prompt_template)
         for calibrator, stage, seen in zip(calibrators, questions.stages, outcomes, strict=True)
@@ -98,8 +99,8 @@ def fit_profile(answers: Sequence[JudgedAnswer], target: Target) -> Fitted:
         key=_common_key(first),
         closed_book=stages[0],
         with_context=stages[1] if len(stages) > 1 else None,
-        certificates=tuple(_certificate(s, c, target) for s, c in found.items() if isinstance(c, Certified)),
-        uncertified_answer_min=1.0 if target.wants_certificate else 1.0 - target.max_risk,
+        certificates=certificates,
+        uncertified_answer_min=1.0 if target.wants_certificate and not certificates else 1.0 - target.max_risk,
         provenance=Provenance(
             population=target.population,
             grader=target.grader,

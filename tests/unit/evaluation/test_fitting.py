@@ -33,7 +33,7 @@ def test_a_profile_holds_what_it_promises_on_fresh_questions() -> None:
     coverage, risk = error_rate(fitted.profile, simulated(20_000, seed=7))
     assert risk <= 0.1
     assert coverage == pytest.approx(certificate.n_accepted / certificate.n_calibration, abs=0.05)
-    assert fitted.profile.uncertified_answer_min == 1.0
+    assert fitted.profile.uncertified_answer_min == 0.9  # for callers that the certificate does not cover
 
 
 def test_held_out_figures_are_of_answers_the_map_has_not_seen() -> None:
@@ -64,6 +64,7 @@ def test_an_unreachable_target_has_no_certificate() -> None:
     fitted = fit_profile(simulated(200), replace(TARGET, max_risk=0.01))
     assert fitted.profile.certificates == ()
     assert isinstance(fitted.refused["closed_book"], Infeasible)
+    assert fitted.profile.uncertified_answer_min == 1.0  # nothing is answered
 
 
 def test_without_a_certificate_the_threshold_promises_nothing() -> None:
