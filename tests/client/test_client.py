@@ -108,12 +108,12 @@ def test_audits_are_listed(twin: Twin) -> None:
 
 
 def test_calibrations_are_fitted_from_labels(twin: Twin) -> None:
-    """Where there are none, the error says what is missing. The bundled profile speaks for the bundled model alone."""
+    """Without labels the error says what is missing. The first policy is that of whoever is not calibrated."""
     with pytest.raises(demur_client.NotCalibratableError):
         twin.do(lambda c: c.calibrations.create(max_risk=0.1))
     with pytest.raises(demur_client.NotFoundError):
         twin.do(lambda c: c.calibrations.activate("cal_unknown"))
-    assert {each["applies_to"]["model"] for each in twin.do(lambda c: c.calibrations.list())} == {"demur-facts"}
+    assert "demur-facts" in {each["applies_to"]["model"] for each in twin.do(lambda c: c.calibrations.list())}
     policy, *_ = twin.do(lambda c: c.policies.list())
     assert (policy["name"], policy["calibration"]) == ("default", None)
 

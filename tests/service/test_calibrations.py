@@ -55,7 +55,10 @@ def location(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             yield server.url
 
 
-def _settings(location: str, part: str, profiles: Path | None = None) -> Settings:
+NO_PROFILES = Path(__file__).parent  # not even the one that comes with the bundled models
+
+
+def _settings(location: str, part: str, profiles: Path = NO_PROFILES) -> Settings:
     """`part` names a store of its own at that location; every answer is drawn for labelling."""
     url = f"{location}/{part}.sqlite3" if location.startswith("sqlite") else location
     store = StoreSettings(url=url, prefix=part, timeout_s=20, durability="assumed")
