@@ -196,6 +196,11 @@ def ask_greedily(watched: Watched) -> httpx2.Response:
     return httpx2.post(f"{watched.remote.base_url}/v1/answer", json=body, headers=headers, timeout=60)
 
 
+def wait_for_data(watched: Watched, query: str) -> None:
+    """Questions go on being asked, and what compares with the past needs some past."""
+    wait_for(lambda: watched.prometheus.has_data(query), f"data for {query}")
+
+
 def wait_for_scrapes(watched: Watched, n: int) -> None:
     """So many more samples of each target."""
 
@@ -241,18 +246,18 @@ RECORDS = [pytest.param(rule["expr"], id=rule["record"]) for rule in shipped_rul
 
 @pytest.mark.parametrize("expr", PANELS)
 def test_every_panel_shows_something(watched: Watched, expr: str) -> None:
-    assert watched.prometheus.has_data(filled(expr)), filled(expr)
+    wait_for_data(watched, filled(expr))
 
 
 @pytest.mark.parametrize("expr", RECORDS)
 def test_every_recording_rule_records(watched: Watched, expr: str) -> None:
-    assert watched.prometheus.has_data(quickened(expr))
+    wait_for_data(watched, quickened(expr))
 
 
 @pytest.mark.parametrize("expr", ALERTS)
 def test_every_alert_looks_at_something(watched: Watched, expr: str) -> None:
     """An alert on a metric that is not there would keep quiet whatever happened."""
-    assert watched.prometheus.has_data(quickened(expr))
+    wait_for_data(watched, quickened(expr))
 
 
 def test_prometheus_takes_every_rule(watched: Watched) -> None:
