@@ -194,6 +194,7 @@ def test_every_response_is_as_documented(scripted: Any, plan: Plan) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_every_response_is_as_documented_at_length(scripted: Any, plan: Plan) -> None:
     """The same with ten times as many."""

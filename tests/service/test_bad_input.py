@@ -176,3 +176,17 @@ def test_a_bug_is_a_problem_without_details() -> None:
         assert "secret" not in response.text
         assert response.json()["request_id"] == response.headers["x-request-id"]
         assert service.client.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"sampling": {"seed": True}}, "/sampling/seed"),
+        ({"context": [{"text": "Lima", "score": True}]}, "/context/0/score"),
+        ({"timeout_s": True}, "/timeout_s"),
+    ],
+)
+def test_true_is_no_number(service: Service, fields: dict[str, object], pointer: str) -> None:
+    refused = service.ask("q", **fields)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == pointer

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Depends, Request
 from fastapi.openapi.models import Example
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from demur.api.answer import EngineDep
 from demur.api.calibrated import CalibrationList, CalibrationResponse
 from demur.api.guard import requires
 from demur.api.reading import StrictRoute
 from demur.api.stored import After, Limit
+from demur.api.wire import Wire
 from demur.calibration.profile import ProfileKey
 from demur.calibration.signals import SIGNALS
 from demur.errors import FieldError, ModelNotFound, ValidationFailed
@@ -40,11 +41,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Logprob = Annotated[float, Field(ge=-20, le=0, allow_inf_nan=False)]
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class SignalsIn(_Wire):
+class SignalsIn(Wire):
     """As `demur evaluate --save` writes them; each answer has those that its way of asking gives."""
 
     agreement: Share
@@ -58,7 +55,7 @@ class SignalsIn(_Wire):
         return {name: value for name in SIGNALS if (value := getattr(self, name)) is not None}
 
 
-class LabelledIn(_Wire):
+class LabelledIn(Wire):
     """One answer, whether it is correct, and what was measured about it."""
 
     id: str = Field(min_length=1, max_length=256, description="Of the question: both stages of one share it.")
@@ -68,7 +65,7 @@ class LabelledIn(_Wire):
     signals: SignalsIn
 
 
-class DatasetIn(_Wire):
+class DatasetIn(Wire):
     """Labelled answers of this service's model, all asked for in one way."""
 
     key: ProfileKey = Field(description="That way, as `demur evaluate --save` writes it with each answer.")
@@ -97,7 +94,7 @@ class DatasetIn(_Wire):
         )
 
 
-class CalibrationRequest(_Wire):
+class CalibrationRequest(Wire):
     """What to learn from, and what to promise. A promise rests on audits or on an uploaded dataset, on nothing else."""
 
     source: Literal["audits", "dataset"] = Field(

@@ -16,6 +16,7 @@ from demur.api.reading import StrictRoute
 from demur.api.requests import timeout_seconds
 from demur.api.responses import NLIOut, shown_judgements
 from demur.api.tenant import TenantDep
+from demur.api.wire import Wire
 from demur.engine.partitioning import Partition
 from demur.errors import FieldError, ValidationFailed
 from demur.estimators.semantic_entropy import rao_entropy, semantic_entropy, semantic_entropy_normalized
@@ -41,7 +42,7 @@ EXAMPLES: dict[str, Example] = {
 router = APIRouter(route_class=StrictRoute)
 
 
-class ClusterRequest(BaseModel):
+class ClusterRequest(Wire):
     """Texts, and the question that they answer where there is one."""
 
     model_config = ConfigDict(extra="forbid")

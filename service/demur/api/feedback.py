@@ -7,12 +7,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Request
 from fastapi.openapi.models import Example
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from demur.api.guard import requires
 from demur.api.reading import StrictRoute
 from demur.api.stored import After, FeedbackList, FeedbackResponse, Limit, StoreDep
 from demur.api.tenant import ReachDep, TenantDep
+from demur.api.wire import Wire
 from demur.errors import DemurError, FieldError, StoreFull, StoreUnavailable, ValidationFailed
 from demur.observability.metrics import Metrics
 from demur.recalibration.retesting import Retesting
@@ -32,7 +33,7 @@ EXAMPLES: dict[str, Example] = {
 router = APIRouter(route_class=StrictRoute, tags=["records"])
 
 
-class FeedbackRequest(BaseModel):
+class FeedbackRequest(Wire):
     """Exactly one of `label` and `score`. A later word of the same key and source takes the place of an earlier one."""
 
     model_config = ConfigDict(extra="forbid")

@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     StringConstraints,
@@ -17,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from demur.api.wire import Wire
 from demur.errors import FieldError, ModelNotFound, ValidationFailed
 from demur.settings import DefaultsSettings
 from demur.types import (
@@ -44,16 +43,12 @@ DEFAULT_MIN_N = 5
 SAMPLES: dict[Quality, int] = {"fast": 5, "balanced": 10, "thorough": 20}
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=False, str_max_length=1_000_000)
-
-
-class MessageIn(_Wire):
+class MessageIn(Wire):
     role: Role
     content: str = Field(description="Text only.")
 
 
-class PassageIn(_Wire):
+class PassageIn(Wire):
     """A retrieved passage: put into the prompt, and used to judge whether the answer is grounded."""
 
     text: str = Field(min_length=1, max_length=8000)
@@ -67,7 +62,7 @@ class PassageIn(_Wire):
         return _said(text)
 
 
-class SamplingIn(_Wire):
+class SamplingIn(Wire):
     n: int | None = Field(None, ge=2, description="Samples to draw; by `quality` when left out.")
     temperature: float | None = Field(None, allow_inf_nan=False, description="0 < t <= 2.")
     top_p: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
@@ -100,7 +95,7 @@ class SamplingIn(_Wire):
         return t
 
 
-class PolicyIn(_Wire):
+class PolicyIn(Wire):
     """Hand-set thresholds on `confidence`; they carry no guarantee."""
 
     answer_min: Share = 0.8
@@ -113,14 +108,14 @@ class PolicyIn(_Wire):
         return Policy("custom", self.answer_min, after, self.retrieve_min, self.groundedness_min)
 
 
-class RetrievalIn(_Wire):
+class RetrievalIn(Wire):
     available: bool = Field(True, description="Whether you can look something up.")
     attempt: int = Field(0, ge=0, le=8, description="How often you already did, for this question.")
     max_attempts: int = Field(1, ge=0, le=8, description="From this attempt on, `retrieve` becomes `abstain`.")
     id: ShortText | None = Field(None, description="Names the retriever and its index version.")
 
 
-class CacheIn(_Wire):
+class CacheIn(Wire):
     """An answer to exactly the same request may be remembered, or just being drawn for somebody with the same key."""
 
     mode: CacheMode = Field(
@@ -133,7 +128,7 @@ class CacheIn(_Wire):
     )
 
 
-class QuestionRequest(_Wire):
+class QuestionRequest(Wire):
     """What is asked, and how to decide on an answer to it."""
 
     prompt: str | None = Field(None, description="The question as one text.")
