@@ -77,7 +77,7 @@ class Nothing:
 
     def inc(self, *_: object, **__: object) -> None: ...
 
-    dec = set = observe = inc
+    dec = set = observe = set_function = inc
 
 
 class Uncounted(Metrics):
