@@ -22,6 +22,10 @@ DATA        ?= ../shared/data
 # Asked once, for the profile and for the benchmarks that read ANSWERS.
 ANSWERS := training/runs/facts-v1.judged.jsonl
 
+# Tests wait for servers as often as they compute: two of them at once, those of a file together.
+JOBS  ?= 2
+PYTEST := -m pytest --numprocesses $(JOBS) --dist loadfile --durations 20
+
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
@@ -89,7 +93,7 @@ system-packages: ## Bring the programs that the tests run: on Debian, as root
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
 
 test: $(DEV) system-packages ## Run every test
-	$(BIN)/python -m pytest -m "not slow and not vllm"
+	$(BIN)/python $(PYTEST) -m "not slow and not vllm"
 	$(TEST_VLLM)
 
 test-full: $(DEV) system-packages ## Run every test with the long counts; figures go to benchmarks/results
@@ -115,7 +119,9 @@ test-adapters: $(DEV) $(ADAPTERS:%=$(VENV_ADAPTERS)/%/.installed) ## Run the ada
 	$(BIN)/python -m tests.adapters.run $(VENV_ADAPTERS)
 
 test-vllm: $(VLLM) ## Run the tests on vLLM, and the service's on the lines of FastAPI and transformers that vLLM needs
-	$(VENV_VLLM)/bin/python -m pytest -m "not slow" tests/service tests/unit/api tests/unit/samplers/test_chat_template.py \
+	$(VENV_VLLM)/bin/python $(PYTEST) -m "not slow and not vllm" tests/service tests/unit/api tests/conformance/test_sampler.py \
+	  tests/unit/samplers/test_chat_template.py
+	$(VENV_VLLM)/bin/python -m pytest -m "not slow and vllm" tests/service/test_vllm_backend.py \
 	  tests/conformance/test_sampler.py tests/conformance/test_vllm.py
 
 check: $(DEV) ## Format, lint, types, import contracts, security rules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 from hypothesis import settings
 
 from tests.loops import loop_scope
+
+# Tables are as wide everywhere; read when the command line is imported.
+os.environ["COLUMNS"] = "160"
 
 # No deadline: a shared machine pauses now and then, which is no fault of the code.
 settings.register_profile("default", deadline=None)

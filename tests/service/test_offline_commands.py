@@ -39,7 +39,6 @@ def row(i: int, chance: random.Random) -> dict[str, object]:
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DEMUR_NLI__BACKEND", "exact")
-    monkeypatch.setenv("COLUMNS", "160")
     chance = random.Random(0)
     path = tmp_path / "towns.jsonl"
     path.write_text("".join(json.dumps(row(i, chance)) + "\n" for i in range(600)))
