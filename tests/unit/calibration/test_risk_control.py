@@ -106,6 +106,31 @@ def test_a_clear_case_is_certified() -> None:
     assert (certified.trial.n_accepted, certified.trial.errors, certified.trial.n) == (400, 0, 800)
 
 
+def test_a_stricter_rule_does_not_stand_in_the_way_of_a_wider_one() -> None:
+    """The middle threshold promises most, the strict one more than the wide one. On held-out labels the strict one
+    fails (6 of 40 wrong), and the others pass (6 of 140, 12 of 200): the widest is kept."""
+    tuning = _stairs([(0.97, 40, 0), (0.96, 100, 4), (0.93, 60, 12)])
+    held_out = _stairs([(0.97, 40, 6), (0.96, 100, 0), (0.93, 60, 6)])
+    strict, middle, wide = closed_book_trials(tuning, [Rule(0.965), Rule(0.945), Rule(0.465)])
+    assert middle.promise(0.1) > strict.promise(0.1) > wide.promise(0.1)
+    certified = certify_closed_book(tuning, held_out, alpha=0.1, delta=0.1)
+    assert isinstance(certified, Certified)
+    assert (certified.trial.n_accepted, certified.trial.errors) == (200, 12)
+
+
+def test_what_fails_ends_the_sequence() -> None:
+    """The widest threshold would pass (12 of 300 wrong), but the one before it has failed (12 of 140)."""
+    tuning = _stairs([(0.97, 40, 0), (0.96, 100, 4), (0.93, 160, 30)])
+    held_out = _stairs([(0.97, 40, 0), (0.96, 100, 12), (0.93, 160, 0)])
+    assert isinstance(certify_closed_book(tuning, held_out, alpha=0.1, delta=0.1), Infeasible)
+
+
+def _stairs(steps: list[tuple[float, int, int]]) -> Outcomes:
+    """(confidence, answers, errors) of each level."""
+    confidence = np.concatenate([np.full(n, level) for level, n, _ in steps])
+    return Outcomes(confidence, np.concatenate([np.arange(n) >= wrong for _, n, wrong in steps]))
+
+
 def test_too_few_labels_are_refused_with_how_many_would_do() -> None:
     """20 labels cannot show an error rate below .1 with confidence .9, not even without an error: 22 answers could."""
     seen = Outcomes(np.full(20, 0.9), np.ones(20, dtype=bool))
