@@ -127,6 +127,16 @@ def test_calibrate_refuses_what_it_cannot_promise(data: Path, tmp_path: Path) ->
     assert read_profile(out).certificates == ()
 
 
+def test_costs_give_thresholds_without_a_promise(data: Path, tmp_path: Path) -> None:
+    """A wrong answer as bad as four abstentions: answer from .75."""
+    out = tmp_path / "profile.json"
+    done = run("calibrate", data, "--wrong-cost", "4", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "answer from 0.750" in done.output
+    profile = read_profile(out)
+    assert (profile.certificates, profile.uncertified_answer_min) == ((), 0.75)
+
+
 def test_retrieval_needs_passages(data: Path, tmp_path: Path) -> None:
     """A two-stage promise is tested on both stages."""
     refused = run("calibrate", data, "--retrieval-id", "wiki-1", "--out", tmp_path / "p.json")

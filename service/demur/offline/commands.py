@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from demur import __version__
-from demur.calibration.profile import Certificate, write_profile
+from demur.calibration.profile import Certificate, Profile, write_profile
 from demur.calibration.risk_control import Certified, Infeasible
 from demur.errors import DatasetUnreadable, NotCalibratable
 from demur.evaluation.assessment import Assessment, assess
@@ -118,7 +118,17 @@ def calibrate(
         str | None,
         typer.Option(help="Certify retrieval too: the name callers give to what `context` came from."),
     ] = None,
-    retrieval_cost: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of a retrieval, in answers.")] = 0.0,
+    retrieval_cost: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of a retrieval, in answers; with --wrong-cost, in abstentions.")
+    ] = 0.0,
+    wrong_cost: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            max=1e6,
+            help="Of a wrong answer, where abstaining costs 1: thresholds of least expected cost, and no promise.",
+        ),
+    ] = None,
     certificate: Annotated[bool, typer.Option(help="--no-certificate: calibrate confidence, promise nothing.")] = True,
     judged: Judged = False,
     model: Model = None,
@@ -143,6 +153,7 @@ def calibrate(
         retrieval_id=retrieval_id,
         retrieval_cost=retrieval_cost,
         wants_certificate=certificate,
+        wrong_cost=wrong_cost,
         seed=seed,
     )
     if isinstance(place, str):
@@ -151,7 +162,7 @@ def calibrate(
         console.print(f"{place} keeps it as {kept['id']}: {state}", highlight=False)
         return
     fitted = fit_profile(material.answers, target)
-    if certificate and not fitted.profile.certificates:
+    if target.certifies and not fitted.profile.certificates:
         raise NotCalibratable(
             f"{refusal(fitted, target)}; give more labels, allow more risk, or calibrate without a promise "
             "(--no-certificate)"
@@ -314,6 +325,8 @@ def _show(fitted: Fitted, target: Target, out: Path) -> None:
     for certificate in profile.certificates:
         table.add_row(f"{certificate.scope.replace('_', ' ')}: promise", _promise(certificate))
         table.add_row(f"{certificate.scope.replace('_', ' ')}: will do", _effect(certificate))
+    if not target.certifies:
+        table.add_row("will do, without a promise", _thresholds(*_floors(profile)))
     for scope, refused in fitted.refused.items():
         table.add_row(f"{scope.replace('_', ' ')}: no promise", needs(refused))
     if fitted.tighter:
@@ -337,11 +350,18 @@ def _promise(one: Certificate) -> str:
 
 
 def _effect(one: Certificate) -> str:
-    thresholds = f"answer from {one.answer_min:.3f}"
-    if one.answer_min_after_retrieval is not None:
-        thresholds += f", after retrieval from {one.answer_min_after_retrieval:.3f}"
+    thresholds = _thresholds(one.answer_min, one.answer_min_after_retrieval)
     retrieved = f", look up {one.retrieval_rate:.0%}" if one.scope == "two_stage" else ""
     return f"answer {one.n_accepted / one.n_calibration:.0%} of questions{retrieved} ({thresholds})"
+
+
+def _thresholds(first: float, later: float | None) -> str:
+    after = "" if later is None else f", after retrieval from {later:.3f}"
+    return f"answer from {first:.3f}{after}"
+
+
+def _floors(profile: Profile) -> tuple[float, float | None]:
+    return profile.uncertified_answer_min, profile.uncertified_answer_min_after_retrieval
 
 
 def _tighter(one: Certified | Infeasible) -> str:
