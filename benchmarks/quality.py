@@ -58,6 +58,7 @@ from demur.evaluation.discrimination import auroc
 from demur.evaluation.risk_coverage import oracle_coverage
 
 OURS, RANKED = "demur confidence", "demur agreement"  # calibrated, cross-fitted; as it stands
+EQUAL = "equal texts entail: "
 CHEAP = ("majority by exact match", "answer length", "question length")  # what must be beaten
 N_FOLDS = 5
 N_BOOTSTRAP = 10_000
@@ -270,10 +271,12 @@ def _by_cell(found: Sequence[Any], question: Callable[[Any], Question] = lambda 
 def report(cells: Sequence[Cell], console: Console) -> None:
     best = {library: best_of(cells, library) for library in SHARES}
     names = [OURS, RANKED, "demur semantic_entropy", *best.values()]
-    names += [name for name in cells[0].scores if name.startswith("equal texts")]
-    console.print(_ranking_table(cells, [*names, *CHEAP]))
+    mended = {name: EQUAL + name for name in best.values() if EQUAL + name in cells[0].scores}
+    console.print(_ranking_table(cells, [*names, *mended.values(), *CHEAP]))
     against = [(c, name, c.scores[RANKED], c.scores[name]) for c in cells for name in best.values()]
-    ranking = compared(cells, lambda s, y: auroc(s, y), against)
+    ranking = compared(cells, auroc, against)
+    without = [(c, name, c.scores[RANKED], c.scores[name]) for c in cells for name in mended.values()]
+    ranking_without = compared(cells, auroc, without)
     natural = [cell for cell in cells if cell.is_natural]
     calibrated = [calibration(cell, best) for cell in natural]
     brier = compared(natural, lambda p, y: -brier_score(p, y), _brier_pairs(natural, best))
@@ -287,7 +290,7 @@ def report(cells: Sequence[Cell], console: Console) -> None:
     console.print(
         f"{len(losses)} of {len(ranking) + len(brier)} comparisons lost, {len(significant)} of them significantly:"
     )
-    for each in losses:
+    for each in [*losses, *ranking_without]:
         console.print(each)
     figures = {
         "nli": {"model": "demur-nli", "dtype": DTYPE, "samples": N_SAMPLES},
@@ -295,6 +298,7 @@ def report(cells: Sequence[Cell], console: Console) -> None:
         "best_of_peers": best,
         "auroc": {c.name: {name: round(_auroc(c, name), 4) for name in sorted(c.scores)} for c in cells},
         "ranking": ranking,
+        "ranking_where_equal_texts_entail": ranking_without,
         "calibration": calibrated,
         "brier": brier,
         "decisions": decided,
