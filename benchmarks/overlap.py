@@ -44,6 +44,7 @@ class Asked:
     """One answer: seconds, and directed pairs."""
 
     seconds: float
+    generate: float
     nli: float
     hidden: float
     n_pairs: int
@@ -53,6 +54,10 @@ class Asked:
     @property
     def visible(self) -> float:
         return self.nli - self.hidden
+
+    @property
+    def service(self) -> float:
+        return self.seconds - self.generate - self.visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ def ask(client: httpx2.Client, prompt: str, seed: int) -> Asked:
     reply, timings, nli = response.json(), response.json()["timings"], response.json()["nli"]
     return Asked(
         seconds=response.elapsed.total_seconds(),
+        generate=timings["generate_s"],
         nli=timings["nli_s"],
         hidden=timings["nli_hidden_s"],
         n_pairs=nli["pairs"],
@@ -128,6 +134,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, Any]:
         **_spread("on_over_off", [r.on.seconds / r.off.seconds for r in rows]),
         "hidden_share": sum(r.on.hidden for r in rows) / sum(r.on.nli for r in rows),
         "visible_saved_share": 1 - visible_on / visible_off,
+        "service_s_p50": statistics.median(r.on.service for r in rows),
         "nli_off_s_mean": statistics.mean(r.off.nli for r in rows),
         "nli_on_s_mean": statistics.mean(r.on.nli for r in rows),
         "visible_on_s_mean": statistics.mean(r.on.visible for r in rows),
@@ -159,6 +166,7 @@ FIGURES: list[tuple[str, tuple[float, float] | None, str]] = [
     ("on_over_off_p50", None, "x   /answer with overlap over without"),
     ("hidden_share", (0.7, 1.0), "    of the NLI time lies before the last sample"),
     ("visible_saved_share", (0.7, 1.0), "    less NLI time after the last sample than without overlap"),
+    ("service_s_p50", (0.0, 0.005), "s   neither sampling nor NLI"),
     ("nli_off_s_mean", None, "s   NLI time without overlap"),
     ("visible_on_s_mean", None, "s   NLI time after the last sample with overlap"),
     ("pairs_off_mean", None, "    directed pairs a question without overlap"),

@@ -211,6 +211,22 @@ async def test_a_dead_redis_costs_one_request_its_timeout_and_not_the_next() -> 
         await tier.aclose()
 
 
+async def test_a_restart_that_nobody_saw_costs_nothing(server: RedisServer) -> None:
+    """The connections that are kept are closed by then: none of them may fail a call."""
+    tier = RedisTier(open_redis(server.url, timeout_seconds=10), timeout_seconds=10)
+    await _get_at_once(tier, 8)
+    server.kill()
+    server.start()
+    await _get_at_once(tier, 8)
+    await tier.aclose()
+
+
+async def _get_at_once(tier: RedisTier, n: int) -> None:
+    async with anyio.create_task_group() as tasks:
+        for i in range(n):
+            tasks.start_soon(tier.get, f"name {i}")
+
+
 async def test_calls_that_are_cancelled_leave_no_mess(server: RedisServer) -> None:
     """A thousand calls given up at some moment: the others read what belongs to them."""
     tier = RedisTier(open_redis(server.url, timeout_seconds=10), timeout_seconds=10)

@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 RedisClient = Redis | RedisCluster
@@ -28,6 +29,9 @@ def open_redis(url: str, *, timeout_seconds: float) -> RedisClient:
         "socket_connect_timeout": timeout_seconds,
         "protocol": 3,
         "retry": Retry(NoBackoff(), 0),
+        # with them redis-py takes connections that the server has closed for good ones (8.1), and a restart costs a
+        # failed call for each
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     parts = urlsplit(url)
     if parts.scheme == "redis+sentinel":
