@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.pair_table import N_SAMPLES, Judged, Question, judged, questions
+from benchmarks.pair_table import N_SAMPLES, Judged, Question, TableModel, judged, questions
 from benchmarks.results import save
 from demur.clustering import Clusterer
 from demur.engine.stopping import EarlyStop
@@ -29,26 +29,10 @@ from demur.estimators.semantic_entropy import semantic_entropy
 from demur.evaluation.bootstrap import Statistic, paired_bootstrap
 from demur.evaluation.calibration_error import brier_score
 from demur.evaluation.discrimination import auroc
-from demur.types import Clustering, Pair, Sampling, Verdict
+from demur.types import Clustering, Sampling
 
 SIZES = (2, 3, 5, 7, 10)
 ADAPTIVE = Sampling(n=N_SAMPLES, mode="adaptive")
-
-
-class TableModel:
-    """An NLI model that has judged all of one question's pairs already."""
-
-    model = "table"
-
-    def __init__(self, pairs: Judged) -> None:
-        self._place = {text: i for i, text in enumerate(pairs.texts)}
-        self._probabilities = pairs.with_question
-
-    async def label(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        places = [(self._place[pair.premise.answer], self._place[pair.hypothesis.answer]) for pair in pairs]
-        return [Verdict(*map(float, self._probabilities[place])) for place in places]
-
-    async def aclose(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

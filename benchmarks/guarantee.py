@@ -6,8 +6,10 @@ pool, which is known. In each cell alpha is the smallest of .1 .2 .3 .4 at which
 answer 30 % of it. A promise at confidence 1 - delta may be broken in a share delta of draws; beside it stands what a
 notebook would pick: the lowest threshold whose error rate on all labels drawn is at most alpha.
 
-Pools: every natural-rate set of recorded generations that has samples, and, for two stages, questions answered without
-and with retrieval (AdaRAGUE's, with SeaKR's signals; the signals of the first answer stand for both stages).
+Pools: every natural-rate set of recorded generations, its samples grouped by exact match (all of them) and by the
+bundled NLI model (what `benchmarks.pair_table` judges), or, where it has none, by the token probabilities of its one
+answer; and, for two stages, questions answered without and with retrieval (AdaRAGUE's, with SeaKR's signals; the
+signals of the first answer stand for both stages).
 `--answers` adds answers judged elsewhere: a file that `demur evaluate --save` wrote.
 """
 
@@ -20,7 +22,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,10 +31,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.recorded import Clusters, pools
+from benchmarks.recorded import Clusters, pools, token_pools
 from benchmarks.results import save
 from demur.calibration.base import Calibrator
-from demur.calibration.binomial import binomial_cdf
 from demur.calibration.fused import fit_fused
 from demur.calibration.outcomes import IntArray, Labelled, Outcomes, TwoStageOutcomes
 from demur.calibration.platt import fit_platt
@@ -52,9 +52,10 @@ DELTA = 0.1
 LEAST_ORACLE = 0.3
 LEAST_SHARE_OF_ORACLE = 0.6
 FROM_N = 600
+N_KNOWN = 1000
 COLUMNS = (
     *("world", "alpha", "labels", "broken", "coverage", "oracle", "share"),
-    *("one test", "uncertified", "naive: broken", ""),
+    *("known order", "uncertified", "naive: broken", ""),
 )
 RIDGE = 1.0  # fixed: choosing it again in each of thousands of draws would take hours
 
@@ -106,15 +107,15 @@ class TwoStages:
 class Cell:
     """What became of the draws of one size in one world.
 
-    `share`: mean coverage over the oracle's. `one_test`: mean coverage of who knows the pool and spends all labels but
-    the tuning ones on testing the one rule that is best for that: what chance leaves of the oracle.
+    `share`: mean coverage over the oracle's. `known_order`: mean coverage of who knows the pool, and tests the best
+    sequence of rules on as many labels.
     """
 
     world: str
     alpha: float
     n: int
     oracle: float
-    one_test: float
+    known_order: float
     violations: float
     coverage: float
     uncertified: float
@@ -170,27 +171,34 @@ def oracle(world: World, alpha: float) -> float:
     return 0.0 if best is None else found[best].coverage
 
 
-def one_test(world: World, n: int, alpha: float, random: np.random.Generator) -> float:
-    """max over rules of coverage * P(the test of that rule alone passes), simulated."""
+def known_order(world: World, n: int, alpha: float, random: np.random.Generator) -> float:
+    """Coverage of who knows the pool, and so the map, the rules and where to begin: what chance leaves."""
     known = world.fitted(np.arange(world.n))
+    steps = _frontier(known)
     n_held_out = n - round(TUNING_SHARE * n)
-    allowed = np.array([_errors_allowed(m, alpha) for m in range(n_held_out + 1)])
-    best = 0.0
-    for trial in trials(known, rules_of(known, 40)):
-        n_accepted = random.binomial(n_held_out, trial.coverage, 1000)
-        errors = random.binomial(n_accepted, trial.selective_risk or 0.0)
-        if (trial.selective_risk or 0.0) <= alpha:
-            best = max(best, trial.coverage * float(np.mean(errors <= allowed[n_accepted])))
-    return best
+    passed = np.zeros((N_KNOWN, len(steps)), dtype=bool)
+    for draw in passed:
+        rows = known.rows(random.integers(world.n, size=n_held_out))
+        draw[:] = [trial.p_value(alpha) <= DELTA for trial in trials(rows, [rule for rule, _ in steps])]
+    coverage = np.array([trial.coverage for _, trial in steps])
+    return max(_mean_reached(passed[:, start:], coverage[start:]) for start in range(len(steps)))
 
 
-@lru_cache(maxsize=10_000)
-def _errors_allowed(n_accepted: int, alpha: float) -> int:
-    """The most errors with which a test passes; -1 where it cannot."""
-    errors = -1
-    while errors < n_accepted and binomial_cdf(errors + 1, n_accepted, alpha) <= DELTA:
-        errors += 1
-    return errors
+def _frontier(known: Outcomes | TwoStageOutcomes) -> list[tuple[Rule, Trial]]:
+    """The rule of least risk at each of twenty coverages, from the strictest on."""
+    rules = rules_of(known, 20)
+    best: dict[int, tuple[Rule, Trial]] = {}
+    for rule, trial in zip(rules, trials(known, rules), strict=True):
+        at = round(20 * trial.coverage)
+        if trial.n_accepted and (at not in best or (trial.selective_risk or 0) < (best[at][1].selective_risk or 0)):
+            best[at] = rule, trial
+    return [best[at] for at in sorted(best)]
+
+
+def _mean_reached(passed: NDArray[np.bool_], coverage: NDArray[np.float64]) -> float:
+    """Step by step until the first failure."""
+    n_steps = np.cumprod(passed, axis=1).sum(axis=1)
+    return float(np.append(0.0, coverage)[n_steps].mean())
 
 
 def measure(world: World, n: int, alpha: float, best: float, n_draws: int, seed: int) -> Cell:
@@ -206,7 +214,7 @@ def measure(world: World, n: int, alpha: float, best: float, n_draws: int, seed:
         alpha,
         n,
         best,
-        one_test(world, n, alpha, random),
+        known_order(world, n, alpha, random),
         violations=_mean(certified, lambda trial: (trial.selective_risk or 0) > alpha),
         coverage=_mean(certified, lambda trial: trial.coverage),
         uncertified=sum(trial is None for trial in certified) / n_draws,
@@ -248,6 +256,8 @@ def worlds(data: Path, clusters: Sequence[Clusters], answers: Path | None) -> It
         for pool in pools(data, kind):
             for method in ("platt", "fused"):
                 yield OneStage(f"{pool.name}, {kind}, {method}", pool.labelled, pool.can_answer, method)
+    for pool in token_pools(data):
+        yield OneStage(f"{pool.name}, token probabilities", pool.labelled, pool.can_answer, "fused")
     yield from retrieval_worlds(data / "retrieval" / "seakr_signals.jsonl.gz")
     if answers:
         yield from judged_worlds(answers)
@@ -312,7 +322,7 @@ def _table(cells: list[Cell], n_draws: int) -> Table:
             cell.coverage,
             cell.oracle,
             cell.share,
-            cell.one_test,
+            cell.known_order,
             cell.uncertified,
             cell.naive_violations,
         ]
@@ -334,8 +344,8 @@ def main() -> None:
         "--clusters",
         nargs="+",
         choices=["exact", "nli"],
-        default=["exact"],
-        help="how samples are grouped: by normalised exact match, or by the bundled NLI model (hours on two cores)",
+        default=["exact", "nli"],
+        help="how samples are grouped: by normalised exact match, or by the bundled NLI model",
     )
     parser.add_argument("--answers", type=Path, help="answers of `demur evaluate --save`")
     parser.add_argument("--draws", type=int, default=500)

@@ -65,31 +65,53 @@ class Judged:
     bare: NDArray[np.float64]
 
 
-def questions(data: Path) -> list[Question]:
-    """Of every cell, the same at every call."""
-    return [one for name in (*NATURAL, *BALANCED) for one in _of_set(data / "generations" / f"{name}.jsonl.gz")]
+class TableModel:
+    """An NLI model that has judged all of one question's pairs already."""
+
+    model = "table"
+
+    def __init__(self, known: Judged) -> None:
+        self._place = {text: i for i, text in enumerate(known.texts)}
+        self._probabilities = known.with_question
+
+    async def label(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        places = [(self._place[pair.premise.answer], self._place[pair.hypothesis.answer]) for pair in pairs]
+        return [Verdict(*map(float, self._probabilities[place])) for place in places]
+
+    async def aclose(self) -> None: ...
 
 
-def _of_set(path: Path) -> Iterator[Question]:
+def questions(
+    data: Path,
+    names: Sequence[str] = (*NATURAL, *BALANCED),
+    n_questions: int | None = N_QUESTIONS,
+    n_samples: int | None = N_SAMPLES,
+) -> list[Question]:
+    """Of every cell of these sets, the same at every call; None takes all of them."""
+    paths = [data / "generations" / f"{name}.jsonl.gz" for name in names]
+    return [one for path in paths for one in _of_set(path, n_questions, n_samples)]
+
+
+def _of_set(path: Path, n_questions: int | None, n_samples: int | None) -> Iterator[Question]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     for model in dict.fromkeys(row["model"] for row in rows):
         mine = [row for row in rows if row["model"] == model]
-        chosen = np.random.default_rng(SEED).permutation(len(mine))[:N_QUESTIONS]
+        chosen = np.random.default_rng(SEED).permutation(len(mine))[:n_questions]
         cell = f"{path.name.split('_')[0]} {model.split(' ')[0].split('?')[0]}"
-        yield from (_question(cell, mine[i]) for i in sorted(chosen))
+        yield from (_question(cell, mine[i], n_samples) for i in sorted(chosen))
 
 
-def _question(cell: str, row: dict[str, Any]) -> Question:
+def _question(cell: str, row: dict[str, Any], n_samples: int | None) -> Question:
     greedy = row["greedy"] or {}
     return Question(
         cell=cell,
         id=row["id"],
         question=row["question"],
         answer=greedy.get("text"),
-        samples=tuple(sample["text"] for sample in row["samples"][:N_SAMPLES]),
+        samples=tuple(sample["text"] for sample in row["samples"][:n_samples]),
         is_correct=greedy.get("correct"),
-        sample_labels=tuple(sample.get("correct", sample.get("match")) for sample in row["samples"][:N_SAMPLES]),
+        sample_labels=tuple(sample.get("correct", sample.get("match")) for sample in row["samples"][:n_samples]),
     )
 
 

@@ -122,19 +122,25 @@ def uqlm_scores(rows: list[dict[str, Any]], with_question: Pairs, bare: Pairs) -
 
 
 def polygraph_scores(rows: list[dict[str, Any]], with_question: Pairs, bare: Pairs) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for form, pairs in (("", bare), (" with question", with_question)):
-        before = [f"{row['question']}\n" if form else "" for row in rows]
-        stats: dict[str, Any] = {
-            "sample_texts": [[b + text for text in row["samples"]] for b, row in zip(before, rows, strict=True)]
-        }
-        stats |= SemanticMatrixCalculator(TableDeberta(pairs))(stats, texts=None, model=None)
-        stats |= SemanticClassesCalculator()(stats, texts=None, model=None)
-        for name, estimator in ESTIMATORS.items():
-            found[f"lm-polygraph {name}{form}"] = [-float(value) for value in estimator()(stats)]
+    equal = {pair: [0.0, 0.0, 1.0] if pair[0] == pair[1] else found for pair, found in with_question.items()}
     texts = {"sample_texts": [row["samples"] for row in rows]}
-    found["lm-polygraph lexical_similarity"] = [-float(value) for value in LexicalSimilarity()(texts)]
-    return found
+    lexical = [-float(value) for value in LexicalSimilarity()(texts)]
+    return {
+        **{f"lm-polygraph {name}": values for name, values in _estimated(rows, bare, asks=False).items()},
+        **{f"lm-polygraph {n} with question": values for n, values in _estimated(rows, with_question).items()},
+        **{f"equal texts entail: lm-polygraph {n} with question": v for n, v in _estimated(rows, equal).items()},
+        "lm-polygraph lexical_similarity": lexical,
+    }
+
+
+def _estimated(rows: list[dict[str, Any]], pairs: Pairs, *, asks: bool = True) -> dict[str, list[float]]:
+    before = [f"{row['question']}\n" if asks else "" for row in rows]
+    stats: dict[str, Any] = {
+        "sample_texts": [[b + text for text in row["samples"]] for b, row in zip(before, rows, strict=True)]
+    }
+    stats |= SemanticMatrixCalculator(TableDeberta(pairs))(stats, texts=None, model=None)
+    stats |= SemanticClassesCalculator()(stats, texts=None, model=None)
+    return {name: [-float(value) for value in estimator()(stats)] for name, estimator in ESTIMATORS.items()}
 
 
 def scored(rows: list[dict[str, Any]], table: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:

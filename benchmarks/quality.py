@@ -13,13 +13,14 @@ Calibration, on the sets at natural rates: smECE against that of a perfect model
 peer as it stands (lm-polygraph's DegMat is the one of its scores that lies in [0, 1]) and against our map on its score.
 
 Decisions: the share of questions that can be answered with a certificate, by our decision layer on everybody's scores.
+lm-polygraph asks its model about pairs of equal texts too; `equal texts entail: ...` is its score without that, where
+each text entails itself. Question length stands beside it, because that is what the verdict on such a pair follows.
 The map over token probabilities cannot be tested here: no recorded set has both samples and log-probabilities.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import subprocess
 from collections.abc import Callable, Sequence
@@ -38,30 +39,27 @@ from benchmarks.pair_table import (
     DTYPE,
     N_SAMPLES,
     NATURAL,
-    Judged,
     Question,
     judged,
     known_ids,
     questions,
     table_path,
 )
+from benchmarks.recorded import SIGNALS, Answered, answered, by_table
 from benchmarks.results import save
 from demur.calibration.fused import fit_fused
 from demur.calibration.outcomes import Labelled, Outcomes, split_by_group
 from demur.calibration.risk_control import TUNING_SHARE, Certified, certify_closed_book
 from demur.calibration.selection import select
-from demur.calibration.signals import read_signals
-from demur.clustering import Clusterer, exact_match
-from demur.engine.choosing import choose
-from demur.engine.measuring import gives_no_answer, measure
+from demur.clustering import exact_match
 from demur.evaluation.bootstrap import Difference, holm, paired_bootstrap
 from demur.evaluation.calibration_error import brier_score, perfect_model_error, smooth_calibration_error
 from demur.evaluation.discrimination import auroc
 from demur.evaluation.risk_coverage import oracle_coverage
-from demur.types import Pair, Sample, Sampling, SignalName, Verdict
 
 OURS, RANKED = "demur confidence", "demur agreement"  # calibrated, cross-fitted; as it stands
-SIGNALS: tuple[SignalName, ...] = ("agreement", "semantic_entropy", "sample_coverage")
+EQUAL = "equal texts entail: "
+CHEAP = ("majority by exact match", "answer length", "question length")  # what must be beaten
 N_FOLDS = 5
 N_BOOTSTRAP = 10_000
 ALPHAS = (0.1, 0.2, 0.3, 0.4)
@@ -71,45 +69,6 @@ SHARES = {"uqlm": "uqlm semantic_entropy", "lm-polygraph": "lm-polygraph deg_mat
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-
-
-class TableModel:
-    """An entailment model that looks up what was judged."""
-
-    model = "table"
-
-    def __init__(self, known: Judged) -> None:
-        self._known = known
-        self._place = {text: i for i, text in enumerate(known.texts)}
-
-    async def label(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        return [Verdict(*self._found(pair)) for pair in pairs]
-
-    def _found(self, pair: Pair) -> list[float]:
-        at = self._place[pair.premise.answer], self._place[pair.hypothesis.answer]
-        return [float(p) for p in self._known.with_question[at]]
-
-    async def aclose(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One question as we see it, with the answer that all methods are asked about."""
-
-    question: Question
-    answer: str
-    is_correct: bool
-    is_refusal: bool
-    signals: dict[SignalName, float]
-    scores: dict[str, float]
-
-    @property
-    def others(self) -> list[str]:
-        """The samples, less the answer itself where it is one of them."""
-        samples = list(self.question.samples)
-        if self.question.answer is None:
-            samples.remove(self.answer)
-        return samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,36 +81,18 @@ class Cell:
     scores: dict[str, FloatArray]
 
 
-def our_row(one: Question, known: Judged) -> Row:
-    clusterer = Clusterer(TableModel(known))
-
-    async def cluster() -> tuple[Any, int | None]:
-        clustered = await clusterer.cluster(list(one.samples), one.question)
-        placed = None if one.answer is None else await clusterer.place(one.answer, clustered)
-        return clustered.clustering, placed
-
-    clustering, greedy_id = asyncio.run(cluster())
-    samples = [Sample(text, index) for index, text in enumerate(one.samples)]
-    greedy = None if one.answer is None else Sample(one.answer, is_greedy=True)
-    choice = choose(samples, clustering, greedy, greedy_id, "greedy")
-    uncertainty = measure(samples, clustering, choice, Sampling(n=len(samples)))
-    label = one.is_correct if one.answer is not None else one.sample_labels[choice.sample.index]
-    return Row(
-        question=one,
-        answer=choice.sample.text,
-        is_correct=bool(label),
-        is_refusal=gives_no_answer(choice.sample),
-        signals=read_signals(uncertainty, None, n_samples=len(samples), greedy_agrees=None),
-        scores={
-            "demur agreement": uncertainty.agreement,
-            "demur semantic_entropy": -uncertainty.semantic_entropy,
-            "majority by exact match": max(exact_match(list(one.samples)).frequencies),
-            "answer length": -float(len(choice.sample.text.split())),
-        },
+def our_scores(row: Answered) -> dict[str, float]:
+    """Ours, and the cheap ones."""
+    cheap = (
+        max(exact_match(row.question.samples).frequencies),
+        -float(len(row.answer.split())),
+        -float(len(row.question.question)),
     )
+    ours = {RANKED: row.uncertainty.agreement, "demur semantic_entropy": -row.uncertainty.semantic_entropy}
+    return {**ours, **dict(zip(CHEAP, cheap, strict=True))}
 
 
-def peer_scores(rows: Sequence[Row], python: Path) -> dict[str, dict[str, float]]:
+def peer_scores(rows: Sequence[Answered], python: Path) -> dict[str, dict[str, float]]:
     """By question: what the peers' own code says, in their environment."""
     asked, out = CACHE / "quality-questions.jsonl", CACHE / "quality-peers.jsonl"
     told = "".join(_told(row) for row in rows)
@@ -164,16 +105,16 @@ def peer_scores(rows: Sequence[Row], python: Path) -> dict[str, dict[str, float]
     return {found["id"]: found["scores"] for found in map(json.loads, out.open(encoding="utf-8"))}
 
 
-def _told(row: Row) -> str:
+def _told(row: Answered) -> str:
     q = row.question
     told = {"id": q.id, "cell": q.cell, "question": q.question, "answer": row.answer}
     return json.dumps({**told, "others": row.others, "samples": q.samples}) + "\n"
 
 
-def cell_of(name: str, rows: Sequence[Row], peers: dict[str, dict[str, float]]) -> Cell:
+def cell_of(name: str, rows: Sequence[Answered], peers: dict[str, dict[str, float]]) -> Cell:
     labels = np.array([row.is_correct for row in rows])
-    names = [*rows[0].scores, *peers[rows[0].question.id]]
-    columns = {each: np.array([{**row.scores, **peers[row.question.id]}[each] for row in rows]) for each in names}
+    scores = [{**our_scores(row), **peers[row.question.id]} for row in rows]
+    columns = {each: np.array([one[each] for one in scores]) for each in scores[0]}
     columns[OURS] = _cross_fitted(rows, labels)
     is_natural = any(natural.split("_")[0] == name.split(" ")[0] for natural in NATURAL)
     return Cell(name, is_natural, labels, columns)
@@ -187,7 +128,7 @@ def _folds(labels: BoolArray) -> NDArray[np.int64]:
     return folds
 
 
-def _cross_fitted(rows: Sequence[Row], labels: BoolArray) -> FloatArray:
+def _cross_fitted(rows: Sequence[Answered], labels: BoolArray) -> FloatArray:
     """P(correct) of each answer by the map that the others select; a refusal's is 0, as in the service."""
     values = np.array([[row.signals[name] for name in SIGNALS] for row in rows])
     refused, folds = np.array([row.is_refusal for row in rows]), _folds(labels)
@@ -313,7 +254,7 @@ def main() -> None:
     if options.judged:
         known = known_ids()
         asked = [one for one in asked if one.id in known]
-    rows = [our_row(one, known) for one, known in zip(asked, judged(asked), strict=True)]
+    rows = [answered(one, by_table(one, known)) for one, known in zip(asked, judged(asked), strict=True)]
     peers = peer_scores(rows, options.peers.absolute())
     mine = _by_cell(rows, lambda row: row.question)
     cells = [cell_of(name, found, peers) for name, found in mine.items()]
@@ -329,17 +270,13 @@ def _by_cell(found: Sequence[Any], question: Callable[[Any], Question] = lambda 
 
 def report(cells: Sequence[Cell], console: Console) -> None:
     best = {library: best_of(cells, library) for library in SHARES}
-    names = [
-        OURS,
-        "demur agreement",
-        "demur semantic_entropy",
-        *best.values(),
-        "majority by exact match",
-        "answer length",
-    ]
-    console.print(_ranking_table(cells, names))
+    names = [OURS, RANKED, "demur semantic_entropy", *best.values()]
+    mended = {name: EQUAL + name for name in best.values() if EQUAL + name in cells[0].scores}
+    console.print(_ranking_table(cells, [*names, *mended.values(), *CHEAP]))
     against = [(c, name, c.scores[RANKED], c.scores[name]) for c in cells for name in best.values()]
-    ranking = compared(cells, lambda s, y: auroc(s, y), against)
+    ranking = compared(cells, auroc, against)
+    without = [(c, name, c.scores[RANKED], c.scores[name]) for c in cells for name in mended.values()]
+    ranking_without = compared(cells, auroc, without)
     natural = [cell for cell in cells if cell.is_natural]
     calibrated = [calibration(cell, best) for cell in natural]
     brier = compared(natural, lambda p, y: -brier_score(p, y), _brier_pairs(natural, best))
@@ -353,7 +290,7 @@ def report(cells: Sequence[Cell], console: Console) -> None:
     console.print(
         f"{len(losses)} of {len(ranking) + len(brier)} comparisons lost, {len(significant)} of them significantly:"
     )
-    for each in losses:
+    for each in [*losses, *ranking_without]:
         console.print(each)
     figures = {
         "nli": {"model": "demur-nli", "dtype": DTYPE, "samples": N_SAMPLES},
@@ -361,6 +298,7 @@ def report(cells: Sequence[Cell], console: Console) -> None:
         "best_of_peers": best,
         "auroc": {c.name: {name: round(_auroc(c, name), 4) for name in sorted(c.scores)} for c in cells},
         "ranking": ranking,
+        "ranking_where_equal_texts_entail": ranking_without,
         "calibration": calibrated,
         "brier": brier,
         "decisions": decided,

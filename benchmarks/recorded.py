@@ -1,42 +1,54 @@
-"""Recorded generations with verdicts, as labelled answers: signals from their samples, correctness from their authors.
+"""Recorded generations at natural rates, as labelled answers: signals from their samples, verdicts from their authors.
 
-Reads gzipped JSON lines (`{"id", "model", "question", "references", "greedy": {"text", "correct"} | null, "samples":
-[{"text", "correct" | "match"}]}`). The answer is the greedy one where there is one, else the representative of the
-heaviest cluster. Clusterings by the NLI model are kept in benchmarks/.cache, because they take minutes.
+The answer is the greedy one where there is one, else the representative of the heaviest cluster.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from rich.progress import track
 
-from demur.backends import build_entailment
+from benchmarks.pair_table import NATURAL, Judged, Question, TableModel, judged, questions
 from demur.calibration.outcomes import Labelled
 from demur.calibration.signals import read_signals
 from demur.clustering import Clusterer, exact_match, place_exactly
 from demur.engine.choosing import choose
 from demur.engine.measuring import gives_no_answer, measure
-from demur.entailment.base import EntailmentModel
-from demur.observability.metrics import Metrics
-from demur.settings import NLISettings, bundled_path
-from demur.types import Clustering, Sample, Sampling, SignalName
+from demur.normalisation.non_answers import is_non_answer
+from demur.types import Clustering, Sample, Sampling, SignalName, Uncertainty
 
-CACHE = Path(__file__).parent / ".cache"
-
-# Sets at the rates at which their models answered. Others are balanced by hand, which makes consistency look worse.
-NATURAL = ("math_3models", "uqnlg_triviaqa", "defan_n20")
 SIGNALS: tuple[SignalName, ...] = ("agreement", "semantic_entropy", "sample_coverage")
+TOKEN_SIGNALS: tuple[SignalName, ...] = ("mean_logprob", "min_logprob")
 
 Clusters = Literal["exact", "nli"]
+Meanings = tuple[Clustering, int | None]  # of the samples, and of the answer beside them
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One question, the answer that is given to it, and what the samples say about that."""
+
+    question: Question
+    answer: str
+    is_correct: bool
+    is_refusal: bool
+    uncertainty: Uncertainty
+    signals: dict[SignalName, float]
+
+    @property
+    def others(self) -> list[str]:
+        """The samples, less the answer itself where it is one of them."""
+        samples = list(self.question.samples)
+        if self.question.answer is None:
+            samples.remove(self.answer)
+        return samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,70 +61,66 @@ class Pool:
 
 
 def pools(data: Path, clusters: Clusters) -> Iterator[Pool]:
-    """One for each model of each natural-rate set."""
-    for name in NATURAL:
-        rows = _rows(data / "generations" / f"{name}.jsonl.gz")
-        partitions = _partitions(name, rows, clusters)
-        for model in dict.fromkeys(row["model"] for row in rows):
-            mine = [(row, ids) for row, ids in zip(rows, partitions, strict=True) if row["model"] == model]
-            yield _pool(f"{name.split('_')[0]} {model.split(' ')[0].split('?')[0]}", mine)
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-def _pool(name: str, rows: Sequence[tuple[dict[str, Any], tuple[list[int], int | None]]]) -> Pool:
-    values, labels, can = [], [], []
-    for row, (ids, greedy_id) in rows:
-        samples = [Sample(sample["text"], index) for index, sample in enumerate(row["samples"])]
-        clustering = Clustering(tuple(ids))
-        greedy = Sample(row["greedy"]["text"], is_greedy=True) if row["greedy"] else None
-        choice = choose(samples, clustering, greedy, greedy_id, "greedy")
-        uncertainty = measure(samples, clustering, choice, Sampling(n=len(samples)))
-        signals = read_signals(uncertainty, None, n_samples=len(samples), greedy_agrees=None)
-        values.append([signals[signal] for signal in SIGNALS])
-        verdict = row["greedy"] or row["samples"][choice.sample.index]
-        labels.append(bool(verdict.get("correct", verdict.get("match"))))
-        can.append(not gives_no_answer(choice.sample))
-    return Pool(name, Labelled(SIGNALS, np.array(values), np.array(labels), np.arange(len(labels))), np.array(can))
-
-
-def _partitions(name: str, rows: Sequence[dict[str, Any]], clusters: Clusters) -> list[tuple[list[int], int | None]]:
-    """Semantic ids of the samples, and that of the greedy answer."""
+    """One for each model of each natural-rate set: by exact match all that was recorded, by the NLI model what
+    `pair_table` holds."""
     if clusters == "exact":
-        return [_exactly(row) for row in rows]
-    weights = hashlib.sha256((bundled_path("nli") / "model.safetensors").read_bytes()).hexdigest()[:12]
-    cached = CACHE / f"clusters-{name}-{weights}.jsonl"
-    cached.parent.mkdir(exist_ok=True)
-    cached.touch()
-    n_done = len(cached.read_text().splitlines())
-    if n_done < len(rows):
-        asyncio.run(_by_model(name, rows[n_done:], cached))
-    return [(ids, greedy_id) for ids, greedy_id in map(json.loads, cached.read_text().splitlines())]
+        found = [answered(one, _exactly(one)) for one in questions(data, NATURAL, n_questions=None, n_samples=None)]
+    else:
+        asked = questions(data, NATURAL)
+        found = [answered(one, by_table(one, known)) for one, known in zip(asked, judged(asked), strict=True)]
+    for name in dict.fromkeys(one.question.cell for one in found):
+        yield _pool(name, [one for one in found if one.question.cell == name])
 
 
-def _exactly(row: dict[str, Any]) -> tuple[list[int], int | None]:
-    texts = [sample["text"] for sample in row["samples"]]
-    clustering = exact_match(texts)
-    greedy_id = place_exactly(row["greedy"]["text"], texts, clustering) if row["greedy"] else None
-    return list(clustering.semantic_ids), greedy_id
+def token_pools(data: Path) -> Iterator[Pool]:
+    """Sets of one answer to each question with its tokens' log-probabilities, and no samples."""
+    for name in ("selgen_nq_gpt35", "knowpop_songs_logprobs"):
+        with gzip.open(data / "generations" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            rows = [row for row in map(json.loads, lines) if row["greedy"]["correct"] is not None]
+        for model in dict.fromkeys(row["model"] for row in rows):
+            mine = [row["greedy"] for row in rows if row["model"] == model]
+            logprobs = [greedy["token_logprobs"] for greedy in mine]
+            values = np.array([[np.mean(each), max(-20.0, min(each))] for each in logprobs])  # as `read_signals` does
+            labels = np.array([greedy["correct"] for greedy in mine])
+            can_answer = np.array([not is_non_answer(greedy["text"]) for greedy in mine])
+            labelled = Labelled(TOKEN_SIGNALS, values, labels, np.arange(len(mine)))
+            yield Pool(f"{name.split('_')[0]} {model}", labelled, can_answer)
 
 
-async def _by_model(name: str, rows: Sequence[dict[str, Any]], kept: Path) -> None:
-    """One line for each row, written as soon as it is known, so that a run that was stopped goes on from there."""
-    model = build_entailment(NLISettings(max_batch_tokens=4096), Metrics())
-    try:
-        with kept.open("a", encoding="utf-8") as lines:
-            for row in track(rows, f"clustering {name}"):
-                print(json.dumps(await _cluster(model, row)), file=lines, flush=True)
-    finally:
-        await model.aclose()
+def _pool(name: str, found: Sequence[Answered]) -> Pool:
+    values = np.array([[one.signals[signal] for signal in SIGNALS] for one in found])
+    labels = np.array([one.is_correct for one in found])
+    can_answer = np.array([not one.is_refusal for one in found])
+    return Pool(name, Labelled(SIGNALS, values, labels, np.arange(len(labels))), can_answer)
 
 
-async def _cluster(model: EntailmentModel, row: dict[str, Any]) -> tuple[list[int], int | None]:
-    clusterer = Clusterer(model)
-    clustered = await clusterer.cluster([sample["text"] for sample in row["samples"]], row["question"])
-    greedy_id = await clusterer.place(row["greedy"]["text"], clustered) if row["greedy"] else None
-    return list(clustered.clustering.semantic_ids), greedy_id
+def answered(one: Question, meanings: Meanings) -> Answered:
+    """As the service would answer it."""
+    clustering, greedy_id = meanings
+    samples = [Sample(text, index) for index, text in enumerate(one.samples)]
+    greedy = None if one.answer is None else Sample(one.answer, is_greedy=True)
+    choice = choose(samples, clustering, greedy, greedy_id, "greedy")
+    uncertainty = measure(samples, clustering, choice, Sampling(n=len(samples)))
+    return Answered(
+        question=one,
+        answer=choice.sample.text,
+        is_correct=bool(one.is_correct if greedy else one.sample_labels[choice.sample.index]),
+        is_refusal=gives_no_answer(choice.sample),
+        uncertainty=uncertainty,
+        signals=read_signals(uncertainty, None, n_samples=len(samples), greedy_agrees=None),
+    )
+
+
+def by_table(one: Question, known: Judged) -> Meanings:
+    """By the verdicts of the table."""
+    return asyncio.run(_clustered(Clusterer(TableModel(known)), one))
+
+
+async def _clustered(clusterer: Clusterer, one: Question) -> Meanings:
+    clustered = await clusterer.cluster(one.samples, one.question)
+    return clustered.clustering, None if one.answer is None else await clusterer.place(one.answer, clustered)
+
+
+def _exactly(one: Question) -> Meanings:
+    clustering = exact_match(one.samples)
+    return clustering, None if one.answer is None else place_exactly(one.answer, one.samples, clustering)

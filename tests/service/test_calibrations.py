@@ -166,6 +166,14 @@ def test_what_cannot_be_promised_is_refused_with_what_it_would_take(service: Ser
     assert (answer["calibrated"], answer["guarantee"]) == (True, None)
 
 
+def test_costs_give_thresholds_without_a_promise(service: Service) -> None:
+    """A wrong answer as bad as four abstentions: answer from .75."""
+    body = _fit(service, wrong_cost=4).json()
+    assert (body["certificates"], body["uncertified_answer_min"]) == ([], 0.75)
+    assert body["uncertified_answer_min_after_retrieval"] is None
+    assert _fit(service, wrong_cost=0.5).status_code == 422
+
+
 def test_audits_bear_no_promise_about_two_stages(service: Service) -> None:
     """They are not of the same questions before and after retrieval."""
     refused = _fit(service, retrieval_id="wiki-1")

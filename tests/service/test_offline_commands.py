@@ -115,6 +115,15 @@ def test_calibrate_writes_a_profile_for_this_way_of_asking(data: Path, tmp_path:
     assert (certificate.n_calibration, certificate.alpha) == (450, 0.2)
 
 
+def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_asked(data: Path, tmp_path: Path) -> None:
+    """Its folder would have to be made where a file is."""
+    (tmp_path / "file").touch()
+    for command, option in (("calibrate", "--out"), ("evaluate", "--save")):
+        refused = run(command, tmp_path / "none.jsonl", option, tmp_path / "file" / "x.json")
+        assert isinstance(refused.exception, SettingOrUsageError)
+        assert "cannot make the folder" in str(refused.exception)
+
+
 def test_calibrate_refuses_what_it_cannot_promise(data: Path, tmp_path: Path) -> None:
     """No profile is written, and the message says what would be needed; without a promise there is one."""
     out = tmp_path / "profile.json"
@@ -124,6 +133,16 @@ def test_calibrate_refuses_what_it_cannot_promise(data: Path, tmp_path: Path) ->
     assert not out.exists()
     assert run("calibrate", data, "--max-risk", "0.001", "--no-certificate", "--out", out).exit_code == 0
     assert read_profile(out).certificates == ()
+
+
+def test_costs_give_thresholds_without_a_promise(data: Path, tmp_path: Path) -> None:
+    """A wrong answer as bad as four abstentions: answer from .75."""
+    out = tmp_path / "new" / "folder" / "profile.json"
+    done = run("calibrate", data, "--wrong-cost", "4", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "of them wrongly (answer from 0.750)" in done.output
+    profile = read_profile(out)
+    assert (profile.certificates, profile.uncertified_answer_min) == ((), 0.75)
 
 
 def test_retrieval_needs_passages(data: Path, tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ class CalibrationResponse(_Wire):
     stages: list[StageOut]
     certificates: list[CertificateOut]
     uncertified_answer_min: float = Field(description="Threshold where no certificate applies; it promises nothing.")
+    uncertified_answer_min_after_retrieval: float | None = Field(description="After retrieval; null: the same.")
 
     @classmethod
     def from_domain(cls, kept: Kept) -> CalibrationResponse:
@@ -146,6 +147,7 @@ class CalibrationResponse(_Wire):
             stages=[StageOut.from_domain(name, stage) for name, stage in stages_of(profile)],
             certificates=_certificates(kept),
             uncertified_answer_min=profile.uncertified_answer_min,
+            uncertified_answer_min_after_retrieval=profile.uncertified_answer_min_after_retrieval,
         )
 
 

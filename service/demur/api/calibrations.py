@@ -117,7 +117,13 @@ class CalibrationRequest(Wire):
     retrieval_id: str | None = Field(
         None, min_length=1, max_length=128, description="Certify both stages, with this retriever; needs a dataset."
     )
-    retrieval_cost: Share = Field(0.0, description="Of a retrieval, in answers.")
+    retrieval_cost: Share = Field(0.0, description="Of a retrieval, in answers; with `wrong_cost`, in abstentions.")
+    wrong_cost: float | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Of a wrong answer, where abstaining costs 1: thresholds of least expected cost, and no promise.",
+    )
     activate: bool = Field(False, description="Put it into force at once.")
 
     @model_validator(mode="after")
@@ -135,6 +141,7 @@ class CalibrationRequest(Wire):
             population=self.population,
             retrieval_id=self.retrieval_id,
             retrieval_cost=self.retrieval_cost,
+            wrong_cost=self.wrong_cost,
         )
 
 

@@ -50,6 +50,6 @@ def n_without_error(alpha: float, delta: float) -> int:
     return math.ceil(math.log(delta) / math.log1p(-alpha) - 1e-9)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=24)  # powers of two
 def _log_factorials(size: int) -> FloatArray:
     return np.array([math.lgamma(n + 1) for n in range(size + 1)])

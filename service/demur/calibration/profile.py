@@ -163,7 +163,8 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`uncertified_answer_min` is the threshold where no certificate applies; it promises nothing."""
+    """`uncertified_answer_min` is the threshold where no certificate applies, and holds after retrieval too unless
+    `uncertified_answer_min_after_retrieval` is another one; they promise nothing."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
@@ -174,6 +175,7 @@ class Profile:
     uncertified_answer_min: Share
     with_context: Stage | None = None
     certificates: tuple[Certificate, ...] = ()
+    uncertified_answer_min_after_retrieval: Share | None = None
     version: Literal[1] = 1
 
     def __post_init__(self) -> None:
@@ -199,10 +201,11 @@ class Profile:
         return by_scope.get("closed_book") if is_first else None
 
     def policy(self, certificate: Certificate | None) -> Policy:
-        """The thresholds of the certificate; where it has none, the uncertified one."""
-        floor = self.uncertified_answer_min
+        """The thresholds of the certificate; where it has none, the uncertified ones."""
+        first, later = self.uncertified_answer_min, self.uncertified_answer_min_after_retrieval
+        floor = first if later is None else later
         if certificate is None:
-            return Policy(answer_min=floor, answer_min_after_retrieval=floor)
+            return Policy(answer_min=first, answer_min_after_retrieval=floor)
         after = certificate.answer_min_after_retrieval
         return Policy(answer_min=certificate.answer_min, answer_min_after_retrieval=floor if after is None else after)
 

@@ -97,7 +97,7 @@ def _certify(
     tuned: Mapping[Rule, Trial], test: Callable[[Rule], Trial], n_tuning: int, n_held_out: int, target: _Target
 ) -> Certified | Infeasible:
     alpha, delta, n_labels = target.alpha, target.delta, n_tuning + n_held_out
-    sequence = _testing_order(tuned, n_held_out, alpha, delta)
+    sequence = _testing_order(tuned, n_held_out, target)
     passed = _fixed_sequence(((rule, test(rule)) for rule in sequence), alpha, delta)
     if passed:
         rule, trial = max(passed, key=lambda each: (target.utility(each[1]), -each[1].retrieval_rate))
@@ -108,14 +108,20 @@ def _certify(
     return Infeasible(alpha, delta, n_labels, first, max(n_labels + 1, min(needed)) if needed else None)
 
 
-def _testing_order(tuned: Mapping[Rule, Trial], n_held_out: int, alpha: float, delta: float) -> list[Rule]:
-    """Most promising first; a rule that is expected to answer too few to prove anything is left out.
+def _testing_order(tuned: Mapping[Rule, Trial], n_held_out: int, target: _Target) -> list[Rule]:
+    """The most promising rule, and from there what is of ever more use; a rule that is expected to answer too few to
+    prove anything is left out.
 
-    From the strictest rule down, the sequence would often end at its first step, for want of answers.
+    From the strictest rule down, the sequence would often end at its first step, for want of answers. Nothing stricter
+    than the first is worth a test: it could only end the sequence.
     """
-    least = _ROOM * n_without_error(alpha, delta)
+    least = _ROOM * n_without_error(target.alpha, target.delta)
     able = [rule for rule, trial in tuned.items() if trial.coverage * n_held_out >= least]
-    return sorted(able, key=lambda rule: -tuned[rule].promise(alpha))
+    if not able:
+        return []
+    first = max(able, key=lambda rule: tuned[rule].promise(target.alpha))
+    use = {rule: target.utility(tuned[rule]) for rule in able}
+    return [first, *sorted((rule for rule in able if use[rule] > use[first]), key=use.__getitem__)]
 
 
 def _fixed_sequence(tested: Iterable[tuple[Rule, Trial]], alpha: float, delta: float) -> list[tuple[Rule, Trial]]:

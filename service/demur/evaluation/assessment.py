@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from demur.calibration.conformal import conformal_threshold
 from demur.calibration.outcomes import IntArray, Outcomes, split_by_group
 from demur.calibration.risk_control import Certified, Infeasible, certify_closed_book
 from demur.calibration.selection import select
@@ -81,11 +82,16 @@ class ProbabilityFigures:
 
 @dataclass(frozen=True, slots=True)
 class RiskFigures:
-    """What can be answered at an error rate of at most `risk`, with confidence 1 - DELTA; None where nothing can be."""
+    """What can be answered at an error rate of at most `risk`, with confidence 1 - DELTA; None where nothing can be.
+
+    `joint_coverage`: what can be answered if at most that share of all questions, answered or not, may be answered
+    wrongly, on average over the draw of the labels (conformal risk control): a weaker promise, from fewer labels.
+    """
 
     risk: float
     coverage: float | None
     n_labels_needed: int | None
+    joint_coverage: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,17 +238,19 @@ def _certified(
     if confidence is None:
         return ()
     outcomes = Outcomes(confidence, correctness(mine))
-    found = [
-        (risk, certify_closed_book(outcomes.rows(tuning), outcomes.rows(tested), alpha=risk, delta=DELTA))
-        for risk in RISKS
-    ]
-    return tuple(_risk(risk, one) for risk, one in found)
+    ranking, testing = outcomes.rows(tuning), outcomes.rows(tested)
+    return tuple(_risk(risk, ranking, testing) for risk in RISKS)
 
 
-def _risk(risk: float, found: Certified | Infeasible) -> RiskFigures:
-    if isinstance(found, Certified):
-        return RiskFigures(risk, found.trial.coverage, None)
-    return RiskFigures(risk, None, found.n_labels_needed)
+def _risk(risk: float, tuning: Outcomes, tested: Outcomes) -> RiskFigures:
+    found = certify_closed_book(tuning, tested, alpha=risk, delta=DELTA)
+    threshold = conformal_threshold(tested, alpha=risk)
+    return RiskFigures(
+        risk=risk,
+        coverage=found.trial.coverage if isinstance(found, Certified) else None,
+        n_labels_needed=found.n_labels_needed if isinstance(found, Infeasible) else None,
+        joint_coverage=None if threshold is None else float(np.mean(tested.confidence >= threshold)),
+    )
 
 
 def _cost(mine: Sequence[JudgedAnswer]) -> CostFigures:

@@ -13,6 +13,7 @@ import numpy as np
 
 from demur import __version__
 from demur.calibration.base import Method
+from demur.calibration.costs import cost_threshold, cost_threshold_before_retrieval
 from demur.calibration.outcomes import IntArray, Outcomes, TwoStageOutcomes, split_by_group
 from demur.calibration.profile import Certificate, CurvePoint, Figures, Profile, ProfileKey, Provenance, Stage
 from demur.calibration.risk_control import (
@@ -42,7 +43,10 @@ _ROOM = 1.2  # refusals are spread by chance over both parts, and count for noth
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked for. `delta` is the whole doubt allowed: two scopes share it. `retrieval_id`: both stages."""
+    """What is asked for. `delta` is the whole doubt allowed: two scopes share it. `retrieval_id`: both stages.
+
+    `wrong_cost` of a wrong answer, where abstaining costs 1: thresholds of least expected cost, and no certificate.
+    """
 
     max_risk: float
     delta: float
@@ -53,7 +57,12 @@ class Target:
     retrieval_id: str | None = None
     retrieval_cost: float = 0.0
     wants_certificate: bool = True
+    wrong_cost: float | None = None
     seed: int = 0
+
+    @property
+    def certifies(self) -> bool:
+        return self.wants_certificate and self.wrong_cost is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +96,13 @@ def fit_profile(answers: Sequence[JudgedAnswer], target: Target) -> Fitted:
     first = questions.stages[0]
     calibrators = [_map(stage, questions.tuning, target.method) for stage in questions.stages]
     outcomes = [_outcomes(stage, kept) for stage, kept in zip(questions.stages, calibrators, strict=True)]
-    found = _certify(outcomes, questions, target) if target.wants_certificate else {}
+    found = _certify(outcomes, questions, target) if target.certifies else {}
     certificates = tuple(_certificate(s, c, target) for s, c in found.items() if isinstance(c, Certified))
     stages = [
         Stage(calibrator, _figures(stage, seen, questions.held_out), stage[0].prompt_template)
         for calibrator, stage, seen in zip(calibrators, questions.stages, outcomes, strict=True)
     ]
+    first_min, later_min = _uncertified(outcomes, target, has_certificate=bool(certificates))
     now = datetime.now(UTC).replace(microsecond=0)
     profile = Profile(
         id=f"cal_{now:%Y-%m-%d}_{secrets.token_hex(3)}",
@@ -100,7 +110,8 @@ def fit_profile(answers: Sequence[JudgedAnswer], target: Target) -> Fitted:
         closed_book=stages[0],
         with_context=stages[1] if len(stages) > 1 else None,
         certificates=certificates,
-        uncertified_answer_min=1.0 if target.wants_certificate and not certificates else 1.0 - target.max_risk,
+        uncertified_answer_min=first_min,
+        uncertified_answer_min_after_retrieval=later_min,
         provenance=Provenance(
             population=target.population,
             grader=target.grader,
@@ -177,6 +188,17 @@ def _certify(
             both.rows(tuning), both.rows(held_out), alpha=alpha, delta=delta, retrieval_cost=target.retrieval_cost
         )
     return found
+
+
+def _uncertified(outcomes: Sequence[Outcomes], target: Target, *, has_certificate: bool) -> tuple[float, float | None]:
+    """The thresholds where no certificate applies; None: the first holds after retrieval too."""
+    if target.wrong_cost is None:
+        return (1.0 if target.wants_certificate and not has_certificate else 1.0 - target.max_risk), None
+    last = cost_threshold(wrong=target.wrong_cost, instead=1.0)
+    if len(outcomes) == 1:
+        return last, None
+    both, cost = TwoStageOutcomes(outcomes[0], outcomes[1]), target.retrieval_cost
+    return cost_threshold_before_retrieval(both, wrong=target.wrong_cost, abstain=1.0, retrieve=cost), last
 
 
 def _certificate(scope: Scope, certified: Certified, target: Target) -> Certificate:

@@ -143,9 +143,16 @@ def _probabilities(a: Assessment) -> Grid:
 
 
 def _risks(a: Assessment) -> Grid:
-    rows = tuple((f"{r.risk:.2f}", shown(r.coverage), _needed(r.coverage, r.n_labels_needed)) for r in a.certified)
-    remark = f"With confidence {1 - DELTA:.2f}, by exact binomial tests on the questions tested on."
-    return Grid("What can be answered", ("error rate at most", "share answered", "labels needed, about"), rows, remark)
+    rows = tuple(
+        (f"{r.risk:.2f}", shown(r.coverage), _needed(r.coverage, r.n_labels_needed), shown(r.joint_coverage))
+        for r in a.certified
+    )
+    remark = (
+        f"With confidence {1 - DELTA:.2f}, by exact binomial tests on the questions tested on. Jointly: where that "
+        "share of all questions, answered or not, may be answered wrongly, on average (conformal risk control)."
+    )
+    columns = ("error rate at most", "share answered", "labels needed, about", "share answered, jointly")
+    return Grid("What can be answered", columns, rows, remark)
 
 
 def _needed(coverage: float | None, n: int | None) -> str:

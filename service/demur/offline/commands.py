@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from demur import __version__
-from demur.calibration.profile import Certificate, write_profile
+from demur.calibration.profile import Certificate, Profile, write_profile
 from demur.calibration.risk_control import Certified, Infeasible
 from demur.errors import DatasetUnreadable, NotCalibratable
 from demur.evaluation.assessment import Assessment, assess
@@ -83,6 +83,7 @@ def evaluate(
 ) -> None:
     """Measure how well scores tell right answers from wrong ones, on questions with known answers."""
     limits = [_limit(text) for text in fail_under or ()]
+    _make_room(save)
     asking = Asking(model, n, temperature, max_tokens, seed, both_stages, stated_confidence)
     material = _material(data, grader, judged, asking)
     if save:
@@ -118,7 +119,17 @@ def calibrate(
         str | None,
         typer.Option(help="Certify retrieval too: the name callers give to what `context` came from."),
     ] = None,
-    retrieval_cost: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of a retrieval, in answers.")] = 0.0,
+    retrieval_cost: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of a retrieval, in answers; with --wrong-cost, in abstentions.")
+    ] = 0.0,
+    wrong_cost: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            max=1e6,
+            help="Of a wrong answer, where abstaining costs 1: thresholds of least expected cost, and no promise.",
+        ),
+    ] = None,
     certificate: Annotated[bool, typer.Option(help="--no-certificate: calibrate confidence, promise nothing.")] = True,
     judged: Judged = False,
     model: Model = None,
@@ -131,6 +142,7 @@ def calibrate(
     place = out or url
     if place is None or (out and url):
         fail("say where the profile goes: --out FILE, or --url of a running service")
+    _make_room(out)
     asking = Asking(model, n, temperature, max_tokens, seed, retrieval_id is not None)
     material = _material(data, grader, judged, asking)
     target = Target(
@@ -143,6 +155,7 @@ def calibrate(
         retrieval_id=retrieval_id,
         retrieval_cost=retrieval_cost,
         wants_certificate=certificate,
+        wrong_cost=wrong_cost,
         seed=seed,
     )
     if isinstance(place, str):
@@ -151,7 +164,7 @@ def calibrate(
         console.print(f"{place} keeps it as {kept['id']}: {state}", highlight=False)
         return
     fitted = fit_profile(material.answers, target)
-    if certificate and not fitted.profile.certificates:
+    if target.certifies and not fitted.profile.certificates:
         raise NotCalibratable(
             f"{refusal(fitted, target)}; give more labels, allow more risk, or calibrate without a promise "
             "(--no-certificate)"
@@ -180,6 +193,7 @@ def semantic_calibration(
     if unknown := sorted(set(style or ()) - set(STYLES)):
         fail(f"--style needs one of {', '.join(STYLES)}, got {unknown[0]!r}")
     dataset, settings = read_dataset(data), read_settings()
+    _make_room(out)
     with _progress() as progress:
         task = progress.add_task("asking", total=None)
 
@@ -213,6 +227,16 @@ def semantic_calibration(
     if out:
         body = {"model": model, "n_samples": n, "data_sha256": dataset.sha256, "styles": [asdict(f) for f in found]}
         _write(out, json.dumps(body, indent=2, allow_nan=False) + "\n")
+
+
+def _make_room(path: Path | None) -> None:
+    """Before anything is asked, which can take an hour."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"cannot make the folder {path.parent}: {error.strerror}")
 
 
 def _write(path: Path, text: str) -> None:
@@ -283,12 +307,13 @@ def _fail_under(limits: Sequence[tuple[str, float]], assessments: Sequence[Asses
 
 def _print(grid: Grid) -> None:
     table = Table(title=grid.title, title_justify="left", show_header=any(grid.columns))
-    for column in grid.columns:
-        table.add_column(column, overflow="fold")
+    for place, column in enumerate(grid.columns):
+        table.add_column(column, overflow="fold", no_wrap=place == 0)
     for row in grid.rows:
         table.add_row(*row)
-    console.print(table)
-    console.print(f"[dim]{grid.remark}[/]\n", highlight=False)
+    wide = console if console.is_terminal else Console(width=max(console.width, 120))  # a file has room for all
+    wide.print(table)
+    wide.print(f"[dim]{grid.remark}[/]\n", highlight=False)
 
 
 def _write_report(folder: Path, origin: Origin, assessments: Sequence[Assessment]) -> None:
@@ -314,6 +339,8 @@ def _show(fitted: Fitted, target: Target, out: Path) -> None:
     for certificate in profile.certificates:
         table.add_row(f"{certificate.scope.replace('_', ' ')}: promise", _promise(certificate))
         table.add_row(f"{certificate.scope.replace('_', ' ')}: will do", _effect(certificate))
+    if not target.certifies:
+        table.add_row("will do, without a promise", _uncertified_effect(profile))
     for scope, refused in fitted.refused.items():
         table.add_row(f"{scope.replace('_', ' ')}: no promise", needs(refused))
     if fitted.tighter:
@@ -337,11 +364,26 @@ def _promise(one: Certificate) -> str:
 
 
 def _effect(one: Certificate) -> str:
-    thresholds = f"answer from {one.answer_min:.3f}"
-    if one.answer_min_after_retrieval is not None:
-        thresholds += f", after retrieval from {one.answer_min_after_retrieval:.3f}"
+    thresholds = _thresholds(one.answer_min, one.answer_min_after_retrieval)
     retrieved = f", look up {one.retrieval_rate:.0%}" if one.scope == "two_stage" else ""
     return f"answer {one.n_accepted / one.n_calibration:.0%} of questions{retrieved} ({thresholds})"
+
+
+def _thresholds(first: float, later: float | None) -> str:
+    after = "" if later is None else f", after retrieval from {later:.3f}"
+    return f"answer from {first:.3f}{after}"
+
+
+def _uncertified_effect(profile: Profile) -> str:
+    """On held-out answers from memory, as far as the curve tells."""
+    first = profile.uncertified_answer_min
+    thresholds = _thresholds(first, profile.uncertified_answer_min_after_retrieval)
+    reached = [point for point in profile.closed_book.figures.curve if point.confidence >= first]
+    if not reached:
+        return thresholds
+    return (
+        f"answer about {reached[-1].coverage:.0%} of questions, {reached[-1].risk:.0%} of them wrongly ({thresholds})"
+    )
 
 
 def _tighter(one: Certified | Infeasible) -> str:

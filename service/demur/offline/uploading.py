@@ -57,6 +57,7 @@ def request_body(answers: Sequence[JudgedAnswer], target: Target, *, activate: b
         "population": target.population,
         "retrieval_id": target.retrieval_id,
         "retrieval_cost": target.retrieval_cost,
+        "wrong_cost": target.wrong_cost,
         "activate": activate,
         "dataset": {
             "key": asdict(whole[0].key),

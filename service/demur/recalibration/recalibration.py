@@ -33,6 +33,7 @@ class Goal:
     population: str | None = None
     retrieval_id: str | None = None
     retrieval_cost: float = 0.0
+    wrong_cost: float | None = None
 
     def target(self, *, population: str, grader: str, sha256: str) -> Target:
         return Target(
@@ -45,6 +46,7 @@ class Goal:
             retrieval_id=self.retrieval_id,
             retrieval_cost=self.retrieval_cost,
             wants_certificate=self.wants_certificate,
+            wrong_cost=self.wrong_cost,
         )
 
 
@@ -96,7 +98,7 @@ class Recalibration:
 
     async def _fit(self, answers: Sequence[JudgedAnswer], target: Target) -> Fitted:
         fitted = await to_thread.run_sync(fit_profile, answers, target, limiter=self._fits)
-        if target.wants_certificate and not fitted.profile.certificates:
+        if target.certifies and not fitted.profile.certificates:
             raise NotCalibratable(
                 f"{refusal(fitted, target)}; give more labels, allow more risk, or calibrate without a promise "
                 "(`certificate: false`)"

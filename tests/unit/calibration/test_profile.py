@@ -69,6 +69,9 @@ def test_thresholds_are_those_of_the_certificate() -> None:
     assert PROFILE.policy(TWO_STAGE) == Policy(answer_min=0.8, answer_min_after_retrieval=0.6)
     assert PROFILE.policy(CLOSED_BOOK) == Policy(answer_min=0.7, answer_min_after_retrieval=0.9)
     assert PROFILE.policy(None) == Policy(answer_min=0.9, answer_min_after_retrieval=0.9)
+    looking_up = replace(PROFILE, uncertified_answer_min_after_retrieval=0.5)
+    assert looking_up.policy(None) == Policy(answer_min=0.9, answer_min_after_retrieval=0.5)
+    assert looking_up.policy(CLOSED_BOOK) == Policy(answer_min=0.7, answer_min_after_retrieval=0.5)
 
 
 def test_a_guarantee_says_what_it_rests_on() -> None:

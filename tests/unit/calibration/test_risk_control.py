@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from demur.calibration.binomial import binomial_cdf
 from demur.calibration.conformal import conformal_threshold
-from demur.calibration.costs import cost_after_retrieval, cost_threshold
+from demur.calibration.costs import cost_threshold, cost_threshold_before_retrieval
 from demur.calibration.outcomes import Outcomes, TwoStageOutcomes, split_by_group
 from demur.calibration.risk_control import Certified, Infeasible, certify_closed_book, certify_two_stage
 from demur.calibration.trials import NEVER, Rule, Trial, candidate_thresholds, closed_book_trials, two_stage_trial
@@ -54,13 +54,31 @@ def test_errors_of_a_first_stage_use_up_the_allowance() -> None:
 
 
 def test_thresholds_from_costs() -> None:
-    """A wrong answer costs 10 and silence 2: answer from .8. Looking it up, at 1 and then .5 on average, is cheaper."""
+    """A wrong answer costs 10 and silence 2: answer from .8."""
     assert cost_threshold(wrong=10, instead=2) == pytest.approx(0.8)
     assert cost_threshold(wrong=1, instead=5) == 0.0
-    after = Outcomes(np.array([0.99, 0.91, 0.2]), np.array([True, True, False]))
-    assert cost_after_retrieval(after, wrong=10, abstain=2, retrieve=1) == pytest.approx(1 + (0.1 + 0.9 + 2) / 3)
     with pytest.raises(ValueError, match="must cost"):
         cost_threshold(wrong=0, instead=1)
+
+
+def test_answering_at_once_competes_with_looking_it_up() -> None:
+    """A wrong answer costs 10, silence 2. Answering at once costs 1, 2 and 8; looking it up .6, 1.4 and 2.5 at a price
+    of .5, so that all are looked up; 1.1, 1.9 and 3 at a price of 1, so that the first is answered."""
+    seen = np.array([True, True, True])
+    both = TwoStageOutcomes(Outcomes(np.array([0.9, 0.8, 0.2]), seen), Outcomes(np.array([0.99, 0.91, 0.2]), seen))
+    assert cost_threshold_before_retrieval(both, wrong=10, abstain=2, retrieve=0.5) == NEVER
+    assert cost_threshold_before_retrieval(both, wrong=10, abstain=2, retrieve=1) == pytest.approx(0.85)
+
+
+@given(outcomes, st.floats(0, 1), st.floats(1, 20))
+def test_dearer_look_ups_never_raise_the_threshold_of_answering(first: Outcomes, price: float, wrong: float) -> None:
+    """Nor are they made where they cost more than any answer."""
+    both = TwoStageOutcomes(first, Outcomes(np.full(first.n, 0.5), first.is_correct))
+    cheap = cost_threshold_before_retrieval(both, wrong=wrong, abstain=1, retrieve=price)
+    dear = cost_threshold_before_retrieval(both, wrong=wrong, abstain=1, retrieve=price + 0.5)
+    assert dear <= cheap
+    never = cost_threshold_before_retrieval(both, wrong=wrong, abstain=1, retrieve=wrong)
+    assert np.all(first.confidence[np.isfinite(first.confidence)] >= never)
 
 
 def test_trials_count_what_a_rule_answers() -> None:
@@ -104,6 +122,31 @@ def test_a_clear_case_is_certified() -> None:
     assert isinstance(certified, Certified)
     assert 0.3 < certified.rule.answer_min < 0.95
     assert (certified.trial.n_accepted, certified.trial.errors, certified.trial.n) == (400, 0, 800)
+
+
+def test_a_stricter_rule_does_not_stand_in_the_way_of_a_wider_one() -> None:
+    """The middle threshold promises most, the strict one more than the wide one. On held-out labels the strict one
+    fails (6 of 40 wrong), and the others pass (6 of 140, 12 of 200): the widest is kept."""
+    tuning = _stairs([(0.97, 40, 0), (0.96, 100, 4), (0.93, 60, 12)])
+    held_out = _stairs([(0.97, 40, 6), (0.96, 100, 0), (0.93, 60, 6)])
+    strict, middle, wide = closed_book_trials(tuning, [Rule(0.965), Rule(0.945), Rule(0.465)])
+    assert middle.promise(0.1) > strict.promise(0.1) > wide.promise(0.1)
+    certified = certify_closed_book(tuning, held_out, alpha=0.1, delta=0.1)
+    assert isinstance(certified, Certified)
+    assert (certified.trial.n_accepted, certified.trial.errors) == (200, 12)
+
+
+def test_what_fails_ends_the_sequence() -> None:
+    """The widest threshold would pass (12 of 300 wrong), but the one before it has failed (12 of 140)."""
+    tuning = _stairs([(0.97, 40, 0), (0.96, 100, 4), (0.93, 160, 30)])
+    held_out = _stairs([(0.97, 40, 0), (0.96, 100, 12), (0.93, 160, 0)])
+    assert isinstance(certify_closed_book(tuning, held_out, alpha=0.1, delta=0.1), Infeasible)
+
+
+def _stairs(steps: list[tuple[float, int, int]]) -> Outcomes:
+    """(confidence, answers, errors) of each level."""
+    confidence = np.concatenate([np.full(n, level) for level, n, _ in steps])
+    return Outcomes(confidence, np.concatenate([np.arange(n) >= wrong for _, n, wrong in steps]))
 
 
 def test_too_few_labels_are_refused_with_how_many_would_do() -> None:

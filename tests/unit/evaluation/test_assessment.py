@@ -66,6 +66,15 @@ def test_scores_are_those_of_the_metrics() -> None:
     assert found.certified == ()
 
 
+def test_the_joint_promise_answers_more_than_the_conditional_one() -> None:
+    """Errors are counted against all questions, not only against those answered."""
+    by_risk = {figures.risk: figures for figures in assess(simulated(600), "closed_book").certified}
+    for figures in by_risk.values():
+        assert figures.joint_coverage is not None
+        assert figures.joint_coverage >= (figures.coverage or 0.0)
+    assert (by_risk[0.05].joint_coverage or 0.0) > (by_risk[0.05].coverage or 0.0)
+
+
 def test_refusals_take_no_part_but_in_coverage() -> None:
     """Half refused: half of the questions can be answered at most."""
     answers = [refused(a) if i % 2 else a for i, a in enumerate(simulated(1200))]

@@ -12,6 +12,7 @@ from demur.calibration.risk_control import Infeasible
 from demur.errors import NotCalibratable
 from demur.evaluation.fitting import Target, fit_profile
 from demur.evaluation.judged import JudgedAnswer
+from demur.types import Policy
 from tests.unit.evaluation.judged_answers import refused, simulated
 
 TARGET = Target(max_risk=0.1, delta=0.1, population="simulated", grader="exact", data_sha256="0" * 64)
@@ -72,6 +73,20 @@ def test_without_a_certificate_the_threshold_promises_nothing() -> None:
     fitted = fit_profile(simulated(300), replace(TARGET, wants_certificate=False))
     assert (fitted.profile.certificates, fitted.refused, fitted.tighter) == ((), {}, None)
     assert fitted.profile.uncertified_answer_min == 0.9
+
+
+def test_costs_set_thresholds_and_promise_nothing() -> None:
+    """A wrong answer costs ten abstentions: answer from .9. Where things can be looked up for nothing, only a surer
+    answer is given at once."""
+    costly = replace(TARGET, wrong_cost=10.0)
+    alone = fit_profile(simulated(300), costly).profile
+    assert alone.certificates == ()
+    assert alone.policy(None) == Policy(answer_min=0.9, answer_min_after_retrieval=0.9)
+    answers = [*simulated(300), *simulated(300, stage="with_context", skill=4.0, seed=5)]
+    both = fit_profile(answers, replace(costly, retrieval_id="wiki-1")).profile.policy(None)
+    assert (both.answer_min or 0) > both.answer_min_after_retrieval == 0.9
+    dear = fit_profile(answers, replace(costly, retrieval_id="wiki-1", retrieval_cost=1.0)).profile.policy(None)
+    assert (dear.answer_min or 0) < (both.answer_min or 0)
 
 
 def test_refusals_are_counted_and_never_answered() -> None:

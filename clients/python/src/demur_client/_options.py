@@ -119,6 +119,7 @@ class CalibrationOptions(TypedDict, total=False):
     population: str
     retrieval_id: str
     retrieval_cost: float
+    wrong_cost: float
     activate: bool
 
 
