@@ -152,3 +152,11 @@ async def test_the_partition_so_far_merges_as_more_is_known(
     while pairs := clusterer.open_pairs(answers, None, QUESTION, known):
         known |= zip(pairs, await model.label(pairs), strict=True)
     assert clusterer.so_far(answers, QUESTION, known) == final
+
+
+@pytest.mark.parametrize("rule", ["strict", "relaxed"])
+def test_half_of_what_matters_makes_no_match(rule: Rule) -> None:
+    """Paris entails Lutetia, and the other direction, which may contradict, is not known yet."""
+    (pair,) = pairs_of(("Lutetia", "Paris"))
+    so_far = Clusterer(RelationTable(), rule).so_far(["Paris", "Lutetia"], QUESTION, {pair: Verdict(0.9, 0.1, 0.0)})
+    assert so_far.n_clusters == 2
