@@ -40,7 +40,7 @@ import torch
 from rich.progress import track
 from sentence_transformers import CrossEncoder
 
-from benchmarks.pair_table import CACHE, N_SAMPLES, SEED, Question, questions
+from benchmarks.pair_table import CACHE, SEED, Question, questions
 from demur.clustering import Clustered, Clusterer
 from demur.entailment.batcher import Batcher
 from demur.entailment.cross_encoder import CrossEncoderModel, Dtype
@@ -185,26 +185,15 @@ class Contest:
     ours: dict[str, Ours]
     peers: Peers
 
-    def counted(self, one: Question) -> Row:
-        """What each did for a question, and what came of it."""
-        found: Row = {}
-        for name, ours in self.ours.items():
-            row = ours.score([one])
-            found[name] = {**row["told"][0], "passes": row["passes"], "rows": row["rows"]}
-        for name in PEERS:
-            row = self.peers.score(name, [one])["rows"][0]
-            found[name] = {**row, "pairs": row["rows"]}
-        return found | {"exact": self._exact(one)}
-
-    def alone(self, one: Question, turn: int) -> dict[str, float]:
-        """Seconds of each for a question."""
-        found = {}
+    def alone(self, one: Question, turn: int) -> Row:
+        """What each did for a question, what came of it, and its seconds."""
         names = [*self.ours, *PEERS, *([SLEEPING] if turn % SLEEPING_EVERY == 0 else [])]
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            sleep(SETTLE_SECONDS)
-            whole = self.ours[name].score([one]) if name in self.ours else self.peers.score(name, [one])
-            found[name] = whole["seconds"]
-        return found
+        return {name: self._one(name, one) for name in names[turn % len(names) :] + names[: turn % len(names)]}
+
+    def exact(self, one: Question) -> Row:
+        model = Exact(self.peers)
+        clustered = asyncio.run(Clusterer(model).cluster(one.samples, one.question))
+        return _told(clustered, model.told)
 
     def together(self, block: Sequence[Question], turn: int) -> dict[str, float]:
         """Seconds of each for all of a block at once."""
@@ -216,10 +205,13 @@ class Contest:
             found[name] = whole["seconds"]
         return found
 
-    def _exact(self, one: Question) -> Row:
-        model = Exact(self.peers)
-        clustered = asyncio.run(Clusterer(model).cluster(one.samples, one.question))
-        return _told(clustered, model.told)
+    def _one(self, name: str, one: Question) -> Row:
+        sleep(SETTLE_SECONDS)
+        if name not in self.ours:
+            row = self.peers.score(name, [one])["rows"][0]
+            return {**row, "pairs": row["rows"]}
+        whole = self.ours[name].score([one])
+        return {**whole["told"][0], **{key: whole[key] for key in ("seconds", "passes", "rows")}}
 
 
 @contextmanager
@@ -247,30 +239,45 @@ def chosen(data: Path, sets: Sequence[str], n: int) -> dict[str, list[Question]]
 
 
 class Kept:
-    """Rows that were measured, one line each; `key` names the machine's part in it where there is one."""
+    """Rows that were measured, one line each; the last of an id counts."""
 
-    def __init__(self, kind: str, key: str) -> None:
+    def __init__(self, kind: str, threads: int) -> None:
         weights = hashlib.sha256((bundled_path("nli") / "model.safetensors").read_bytes()).hexdigest()[:12]
         CACHE.mkdir(exist_ok=True)
-        self._path = CACHE / f"peers-{kind}-{weights}-{key}.jsonl"
+        self._path = CACHE / f"peers-{kind}-{weights}-{threads}.jsonl"
         self._path.touch()
         self.rows: dict[str, Row] = {row["id"]: row for row in map(json.loads, self._path.open(encoding="utf-8"))}
+
+    @property
+    def timed(self) -> set[str]:
+        return {id_ for id_, row in self.rows.items() if row["timed"]}
 
     def keep(self, row: Row) -> None:
         with self._path.open("a", encoding="utf-8") as lines:
             print(json.dumps(row), file=lines)
         self.rows[row["id"]] = row
 
-    def clear(self) -> None:
-        self._path.unlink()
-        self._path.touch()
-        self.rows = {}
+    def forget_times(self) -> None:
+        for row in list(self.rows.values()):
+            self.keep({**row, "timed": False})
 
 
 def count(contest_: Contest, asked: dict[str, list[Question]], kept: Kept) -> None:
-    missing = [(name, one) for _, name, one in _in_turn(asked) if one.id not in kept.rows]
-    for name, one in track(missing, "counting", disable=not missing):
-        kept.keep({"id": one.id, "set": name, "question": one.question, **contest_.counted(one)})
+    """What times left out: questions that they did not reach, and the exact verdicts."""
+    missing = [turn for turn in _in_turn(asked) if "exact" not in kept.rows.get(turn[2].id, {})]
+    for i, name, one in track(missing, "counting", disable=not missing):
+        row = kept.rows.get(one.id) or _row(contest_, i, name, one, is_timed=False)
+        kept.keep({**row, "exact": contest_.exact(one)})
+
+
+def time_alone(contest_: Contest, asked: dict[str, list[Question]], kept: Kept) -> None:
+    missing = [turn for turn in _in_turn(asked) if turn[2].id not in kept.timed]
+    for i, name, one in track(missing, "one at a time", disable=not missing):
+        kept.keep({**kept.rows.get(one.id, {}), **_row(contest_, i, name, one, is_timed=True)})
+
+
+def _row(contest_: Contest, i: int, name: str, one: Question, *, is_timed: bool) -> Row:
+    return {"id": one.id, "set": name, "question": one.question, "timed": is_timed, **contest_.alone(one, i)}
 
 
 def _in_turn(asked: dict[str, list[Question]]) -> list[tuple[int, str, Question]]:
@@ -287,12 +294,6 @@ def warm_up(contest_: Contest, asked: dict[str, list[Question]]) -> None:
     contest_.together(last[:AT_ONCE], 0)
 
 
-def time_alone(contest_: Contest, asked: dict[str, list[Question]], kept: Kept) -> None:
-    missing = [(i, name, one) for i, name, one in _in_turn(asked) if one.id not in kept.rows]
-    for i, name, one in track(missing, "one at a time", disable=not missing):
-        kept.keep({"id": one.id, "set": name, "seconds": contest_.alone(one, i)})
-
-
 def time_together(contest_: Contest, asked: dict[str, list[Question]], kept: Kept) -> None:
     blocks = {
         f"{name} {start}": (name, mine[start : start + AT_ONCE])
@@ -300,10 +301,10 @@ def time_together(contest_: Contest, asked: dict[str, list[Question]], kept: Kep
         for name, mine in asked.items()
         if start + AT_ONCE <= len(mine)
     }
-    missing = [(i, key) for i, key in enumerate(blocks) if key not in kept.rows]
+    missing = [(i, key) for i, key in enumerate(blocks) if key not in kept.timed]
     for i, key in track(missing, f"{AT_ONCE} at once", disable=not missing):
         name, block = blocks[key]
-        kept.keep({"id": key, "set": name, "seconds": contest_.together(block, i)})
+        kept.keep({"id": key, "set": name, "timed": True, "seconds": contest_.together(block, i)})
 
 
 def main() -> None:
@@ -321,23 +322,20 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="measure times again")
     options = parser.parse_args()
     asked = chosen(options.data, options.sets, max(options.questions, options.timed, options.blocks * AT_ONCE) + 4)
-    counts = Kept("counts", f"{N_SAMPLES}")
-    alone, together = (Kept(kind, f"{options.threads}") for kind in ("alone", "together"))
-    if options.part in ("counts", "times", "all"):
+    alone, together = (Kept(kind, options.threads) for kind in ("alone", "together"))
+    if options.part != "report":
         if options.fresh:
-            alone.clear()
-            together.clear()
+            alone.forget_times()
+            together.forget_times()
         with contest(options.peers, options.threads) as contest_:
-            if options.part != "times":
-                count(contest_, {name: mine[: options.questions] for name, mine in asked.items()}, counts)
             if options.part != "counts":
                 warm_up(contest_, asked)
                 time_alone(contest_, {name: mine[: options.timed] for name, mine in asked.items()}, alone)
                 time_together(contest_, {n: mine[: options.blocks * AT_ONCE] for n, mine in asked.items()}, together)
-            counting = contest_.peers.counting_seconds
-            print(f"counting costs {counting * 1e6:.1f} microseconds a pass")
-    held = report(list(counts.rows.values()), list(alone.rows.values()), list(together.rows.values()), options.threads)
-    sys.exit(0 if held else 1)
+            if options.part != "times":
+                count(contest_, {name: mine[: options.questions] for name, mine in asked.items()}, alone)
+            print(f"counting costs {contest_.peers.counting_seconds * 1e6:.1f} microseconds a pass")
+    sys.exit(0 if report(list(alone.rows.values()), list(together.rows.values()), options.threads) else 1)
 
 
 if __name__ == "__main__":

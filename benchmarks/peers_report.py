@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,21 +25,24 @@ N_DRAWS = 4000
 CLOSE = 0.1  # verdicts that may have made the difference: the two likeliest relations this near
 
 
-def report(counts: Sequence[Row], alone: Sequence[Row], together: Sequence[Row], threads: int) -> bool:
+def report(rows: Sequence[Row], blocks: Sequence[Row], threads: int) -> bool:
     """Print and keep; whether every bound holds. What was not measured holds nothing up."""
-    figures: Row = {"threads": threads}
-    held = True
-    if counts:
-        figures |= {"counts": _by_set(counts, count_figures), "agreement": agreement(counts)}
-        held &= _show_counts(figures["counts"]) & _show_agreement(figures["agreement"])
-        _show_disagreements(counts)
-    for place, (rows, name) in enumerate(((alone, "one_at_a_time"), (together, "32_at_once"))):
-        if rows:
-            figures[name] = {ours: _by_set(rows, lambda mine, ours=ours: ratios(mine, ours)) for ours in BOUNDS}
+    figures: Row = {"threads": threads, "counts": _by_set(rows, count_figures), "agreement": agreement(rows)}
+    held = _show_counts(figures["counts"]) & _show_agreement(figures["agreement"])
+    _show_disagreements(rows)
+    alone = [{"set": row["set"], "seconds": _seconds(row)} for row in rows if row["timed"]]
+    together = [block for block in blocks if block["timed"]]
+    for place, (mine, name) in enumerate(((alone, "one_at_a_time"), (together, "32_at_once"))):
+        if mine:
+            figures[name] = {ours: _by_set(mine, partial(ratios, ours=ours)) for ours in BOUNDS}
             for ours in BOUNDS:
                 held &= _show_times(figures[name][ours], ours, place)
     Console().print(save("peers", figures))
     return held
+
+
+def _seconds(row: Row) -> dict[str, float]:
+    return {name: told["seconds"] for name, told in row.items() if isinstance(told, dict) and "seconds" in told}
 
 
 def _by_set(rows: Sequence[Row], figure: Callable[[Sequence[Row]], Row]) -> dict[str, Row]:
@@ -48,7 +52,7 @@ def _by_set(rows: Sequence[Row], figure: Callable[[Sequence[Row]], Row]) -> dict
 
 def count_figures(rows: Sequence[Row]) -> Row:
     """Means for each question. Rows are more than pairs where batches are filled up, or pairs judged again."""
-    names = [name for name, value in rows[0].items() if isinstance(value, dict) and "passes" in value]
+    names = [name for name in (*BOUNDS, *COUNTED, "lm-polygraph bare") if name in rows[0]]
     means = {
         name: {key: round(float(np.mean([row[name][key] for row in rows])), 3) for key in ("pairs", "passes", "rows")}
         for name in names
@@ -57,27 +61,29 @@ def count_figures(rows: Sequence[Row]) -> Row:
 
 
 def agreement(rows: Sequence[Row]) -> Row:
-    """Of each system's partitions with ours as shipped, and of ours with the exact ones."""
-    against = dict.fromkeys((*COUNTED, "lm-polygraph bare"), "demur")
-    exact = dict.fromkeys(("demur", "demur float32"), "exact")
-    found = {
-        name: {
-            "with": other,
-            "same_partition": float(np.mean([_blocks(row[name]) == _blocks(row[other]) for row in rows])),
-            "mean_entropy_difference": float(np.mean([row[name]["entropy"] - row[other]["entropy"] for row in rows])),
-            "mean_absolute_difference": float(
-                np.mean([abs(row[name]["entropy"] - row[other]["entropy"]) for row in rows])
-            ),
-        }
-        for name, other in {**exact, **against}.items()
-    }
-    in_two = np.mean([sum(map(len, row["uqlm"]["partition"])) > len(_members(row["demur"])) for row in rows])
-    found["uqlm"]["answers_in_two_meanings"] = float(in_two)
+    """Of ours with the exact partitions, and of each peer's with ours as shipped."""
+    exact = [row for row in rows if "exact" in row]
+    found = {name: _likeness(exact, name, "exact") for name in BOUNDS if exact}
+    found |= {name: _likeness(rows, name, "demur") for name in (*COUNTED, "lm-polygraph bare")}
+    twice = np.mean([sum(map(len, row["uqlm"]["partition"])) > len(_members(row["uqlm"])) for row in rows])
+    found["uqlm"]["answers_in_two_meanings"] = float(twice)
     return found | {"disagreements": [_disagreement(row) for row in _disagreeing(rows)]}
 
 
+def _likeness(rows: Sequence[Row], name: str, other: str) -> Row:
+    differences = np.array([row[name]["entropy"] - row[other]["entropy"] for row in rows])
+    return {
+        "with": other,
+        "questions": len(rows),
+        "same_partition": float(np.mean([_blocks(row[name]) == _blocks(row[other]) for row in rows])),
+        "mean_entropy_difference": float(differences.mean()),
+        "mean_absolute_difference": float(abs(differences).mean()),
+    }
+
+
 def _disagreeing(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if len({_blocks(row[name]) for name in ("exact", "demur", "demur float32")}) > 1]
+    names = ("exact", *BOUNDS)
+    return [row for row in rows if "exact" in row and len({_blocks(row[name]) for name in names}) > 1]
 
 
 def _disagreement(row: Row) -> Row:
