@@ -38,9 +38,9 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
-from sentence_transformers import CrossEncoder
 
 from benchmarks.pair_table import CACHE, SEED, Question, questions
+from benchmarks.passes import Passes
 from demur.clustering import Clustered, Clusterer
 from demur.entailment.batcher import Batcher
 from demur.entailment.cross_encoder import CrossEncoderModel, Dtype
@@ -57,23 +57,6 @@ AT_ONCE = 32
 SETTLE_SECONDS = 0.005  # until the threads of the process that worked last have stopped spinning
 
 Row = dict[str, Any]
-
-
-class Passes:
-    """Forward passes of all our models, and the rows in them."""
-
-    n = rows = 0
-
-    @classmethod
-    def count(cls) -> None:
-        forward = CrossEncoder.forward
-
-        def counted(self: CrossEncoder, features: dict[str, torch.Tensor], **options: Any) -> Any:
-            cls.n += 1
-            cls.rows += len(features["input_ids"])
-            return forward(self, features, **options)
-
-        CrossEncoder.forward = counted  # type: ignore[method-assign]
 
 
 class Ours:
