@@ -14,7 +14,7 @@ PYRIGHT     := 1.1.414
 # One environment for each framework that the Python client has an adapter for.
 VENV_ADAPTERS ?= .venv-adapters
 HAS_VLLM    := $(and $(filter Linux,$(shell uname)),$(TORCH_INDEX)$(PIP_FIND_LINKS))
-# uqlm and lm-polygraph, for `make bench-quality` alone.
+# uqlm and lm-polygraph, for `make bench-quality` and `make bench-peers` alone.
 VENV_PEERS  ?= .venv-peers
 # Folder with the NLI and answer-equivalence sets that the NLI recipe reads (training/README.md says which).
 DATA        ?= ../shared/data
@@ -38,7 +38,7 @@ TEST_VLLM := $(if $(HAS_VLLM),$(MAKE) test-vllm,@echo "note: the tests on vLLM w
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve ask system-packages test test-adapters test-vllm test-full check check-dashboards audit \
-        format bench bench-guarantee bench-rag bench-quality train train-report profile reference client-types clean
+        format bench bench-guarantee bench-rag bench-quality bench-peers train train-report profile reference client-types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -174,6 +174,9 @@ $(VENV_PEERS)/.installed: | $(BIN)/python
 
 bench-quality: $(TRAIN) $(VENV_PEERS)/.installed ## Ours beside uqlm and lm-polygraph, on the recorded sets in DATA (an hour of one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality --data $(DATA) --peers $(VENV_PEERS)/bin/python
+
+bench-peers: $(TRAIN) $(VENV_PEERS)/.installed ## Our passes and times beside uqlm, lm-polygraph and the paper's rule, on a quiet machine (20 minutes and more)
+	$(BIN)/python -m benchmarks.peers --data $(DATA) --peers $(VENV_PEERS)/bin/python
 
 bench: $(DEV) ## What /answer costs on top of sampling
 	$(BIN)/python -m benchmarks.overhead

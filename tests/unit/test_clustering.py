@@ -114,7 +114,8 @@ async def test_the_order_of_arrival_changes_nothing(
 
 @given(drawn, relations, rules)
 async def test_the_work_is_bounded_and_counted(answers: list[str], relation: Relation, rule: Rule) -> None:
-    """At most 2 U K directed pairs in two batches per cluster, none asked twice, none with itself."""
+    """At most 2 U K directed pairs (and rows ahead, which five words are too few to show) in two batches per cluster,
+    none asked twice, none with itself."""
     model = RelationTable(relation)
     clustered = await Clusterer(model, rule).cluster(answers, "Which?")
     n_unique, n_clusters = len(set(answers)), clustered.clustering.n_clusters
@@ -136,6 +137,27 @@ async def test_the_reverse_direction_is_asked_only_where_the_first_entails(
     for one, other in asked:
         if (other, one) in asked:
             assert "entailment" in (relation[one, other], relation[other, one])
+
+
+async def test_different_meanings_take_two_passes() -> None:
+    """The first head's row, and then all others, because it matched nothing: 4 + (3 + 2 + 1) pairs."""
+    model = RelationTable()
+    await Clusterer(model).cluster(WORDS, "Which?")
+    assert [len(batch) for batch in model.batches] == [4, 6]
+
+
+async def test_one_meaning_takes_one_pass_for_each_direction() -> None:
+    """What matched in the first direction is taken to match, and heads no row ahead."""
+    model = RelationTable(equivalences(" ".join(WORDS)))
+    await Clusterer(model).cluster(WORDS, "Which?")
+    assert [len(batch) for batch in model.batches] == [4, 4]
+
+
+async def test_rows_ahead_are_few() -> None:
+    """20 different meanings: 19 pairs, 18, and from there on as many whole rows as 24 pairs hold."""
+    model = RelationTable()
+    await Clusterer(model).cluster([f"word{chr(97 + i)}" for i in range(20)], "Which?")
+    assert [len(batch) for batch in model.batches] == [19, 18, 17, 16, 15, 14, 13, 23, 19, 21, 15]
 
 
 @given(drawn, st.lists(st.integers(0, 2), min_size=len(WORDS), max_size=len(WORDS)))

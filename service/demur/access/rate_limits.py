@@ -13,20 +13,20 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
-from limits.aio.storage.redis import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
-from redis.exceptions import RedisClusterException, RedisError
 
 from demur.errors import FieldError, RateLimited, ValidationFailed
 from demur.observability.logging import logger
 from demur.observability.metrics import Metrics
 from demur.settings import AuthSettings
-from demur.storage.redis_connection import RedisClient
+
+if TYPE_CHECKING:
+    from demur.storage.redis_connection import RedisClient
 
 RETRY_REDIS_SECONDS = 5.0
 MAX_CONNECTIONS = 16  # counting is quick: more would wait for Redis instead of for each other
@@ -49,19 +49,6 @@ class Standing:
 _standings: ContextVar[dict[str, Standing]] = ContextVar("standings")
 
 
-class _SharedWindow(RedisStorage):
-    """The moving window of `limits`, on a connection that the service already has."""
-
-    def __init__(self, client: RedisClient, prefix: str) -> None:
-        self._client = client
-        super().__init__("redis://", implementation="redispy", key_prefix=prefix)
-
-    def configure_bridge(self) -> None:
-        bridge: Any = self.bridge
-        bridge.storage = self._client
-        bridge.connection_getter = lambda readonly: self._client
-
-
 class RateLimits:
     """Counts per tenant. A refused request does not count."""
 
@@ -78,7 +65,10 @@ class RateLimits:
         }
         self._metrics = metrics
         self._local = MovingWindowRateLimiter(MemoryStorage())
-        self._shared = MovingWindowRateLimiter(_SharedWindow(redis, f"{prefix}:rl")) if redis is not None else None
+        self._shared: MovingWindowRateLimiter | None = None
+        self._away: tuple[type[Exception], ...] = ()
+        if redis is not None:
+            self._shared, self._away = _shared(redis, f"{prefix}:rl")
         self._redis_back_at = -math.inf
         self._is_alone = False
         self._lines = anyio.Semaphore(MAX_CONNECTIONS)
@@ -103,7 +93,7 @@ class RateLimits:
                 return False
             try:
                 await self._spend(self._shared, item, tenant, name, cost)
-            except (RedisError, RedisClusterException, OSError) as error:
+            except self._away as error:
                 self._count_alone(error)
                 return False
             except RateLimited:
@@ -140,6 +130,13 @@ class RateLimits:
             logger.info("rate limits are counted by all processes together again")
         self._is_alone = False
         self._metrics.rate_limit_local.set(0)
+
+
+def _shared(redis: RedisClient, prefix: str) -> tuple[MovingWindowRateLimiter, tuple[type[Exception], ...]]:
+    """The counter in Redis, and what it raises where Redis cannot be asked. The import brings the client of Redis."""
+    from demur.access.shared_window import AWAY, SharedWindow
+
+    return MovingWindowRateLimiter(SharedWindow(redis, prefix)), AWAY
 
 
 def parse_rate(text: str) -> RateLimitItem | None:

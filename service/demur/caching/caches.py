@@ -11,7 +11,6 @@ from anyio.abc import TaskGroup
 from demur.caching.answer_cache import AnswerCache
 from demur.caching.in_process import InProcessTier
 from demur.caching.names import Names
-from demur.caching.redis_tier import RedisTier
 from demur.caching.relay import Relay
 from demur.caching.shared_pairs import SharedPairs
 from demur.caching.shelf import Shelf
@@ -71,6 +70,8 @@ def _tier(settings: StoreSettings) -> Tier:
         client = open_redis(url, timeout_seconds=settings.timeout_s)
     except ValueError as error:
         raise StoreUnavailable(f"DEMUR_STORE__URL cannot be used: {error}") from error
+    from demur.caching.redis_tier import RedisTier  # which brings the client of Redis
+
     return RedisTier(client, timeout_seconds=settings.timeout_s)
 
 

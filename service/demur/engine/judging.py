@@ -179,10 +179,10 @@ class Judge:
 
 
 async def _meanings_by_model(clusterer: Clusterer, tally: PairTally, question: str, drawn: Draw) -> Meanings:
-    clustered = await clusterer.cluster(drawn.texts, question, asked=tally.asked_ahead)
+    clustered = await clusterer.cluster(drawn.texts, question, asked=tally.asked_ahead, known=tally.known)
     beside_id = None
     if drawn.beside is not None:
-        beside_id = await clusterer.place(drawn.beside.text, clustered, asked=tally.asked_ahead)
+        beside_id = await clusterer.place(drawn.beside.text, clustered, asked=tally.asked_ahead, known=tally.known)
     return Meanings(clustered.clustering, beside_id, _judgements(drawn, tally.used))
 
 
