@@ -163,8 +163,9 @@ def main() -> None:
     with options.out.open("w", encoding="utf-8") as lines:
         for cell in dict.fromkeys(row["cell"] for row in rows):
             mine = [row for row in rows if row["cell"] == cell]
-            for one in scored(mine, table):
-                print(json.dumps(one), file=lines)
+            for n in sorted({len(row["samples"]) for row in mine}):  # lm-polygraph stacks them
+                for one in scored([row for row in mine if len(row["samples"]) == n], table):
+                    print(json.dumps(one), file=lines)
             print(f"{cell}: {len(mine)} questions scored", flush=True)
 
 
