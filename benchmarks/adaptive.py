@@ -136,7 +136,7 @@ def main() -> None:
         table.add_column(column)
     for row in _rows(found):
         table.add_row(*row)
-    Console().print(table)
+    Console(width=120).print(table)
     Console().print(save("adaptive", {"cells": found}))
 
 
