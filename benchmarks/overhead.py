@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import re
 import statistics
@@ -30,6 +31,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import closing, contextmanager
 from ctypes.util import find_library
 from dataclasses import dataclass
+from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +50,7 @@ from demur.app import create_app
 from demur.backends import build_entailment, open_sampler
 from demur.engine.drawing import draw
 from demur.entailment.base import EntailmentModel
+from demur.observability.logging import configure
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.settings import SamplerSettings, Settings, VLLMSettings
@@ -120,7 +123,8 @@ class Service:
 
 @contextmanager
 def serving(sampler: Sampler, entailment: EntailmentModel, settings: Settings | None = None) -> Iterator[Service]:
-    """The application over a real uvicorn in a thread; its records go with it."""
+    """The application over a real uvicorn in a thread; its records go with it. It logs as when it serves, to nobody."""
+    _log_to_nobody()
     with TemporaryDirectory() as folder:
         settings = settings or Settings()
         store = {"url": settings.store.url or SecretStr(f"sqlite:///{folder}/store.sqlite")}
@@ -139,6 +143,14 @@ def serving(sampler: Sampler, entailment: EntailmentModel, settings: Settings | 
             finally:
                 server.should_exit = True
                 thread.join()
+
+
+@cache
+def _log_to_nobody() -> None:
+    configure("info", "json")
+    nobody = logging.FileHandler(os.devnull)
+    nobody.setFormatter(logging.getLogger().handlers[0].formatter)
+    logging.getLogger().handlers = [nobody]
 
 
 def bare_seconds(service: Service, sampler: Sampler, prompt: str, seed: int) -> float:
