@@ -151,7 +151,7 @@ def rules_of(outcomes: Outcomes | TwoStageOutcomes, n: int) -> list[Rule]:
     if isinstance(outcomes, Outcomes):
         return [Rule(cut) for cut in candidate_thresholds(outcomes.confidence, n)]
     first, second = (
-        [NEVER, *candidate_thresholds(stage.confidence, 12)]
+        [NEVER, *candidate_thresholds(stage.confidence, 20)]
         for stage in (outcomes.closed_book, outcomes.after_retrieval)
     )
     return [Rule(a, b) for a in first for b in second]

@@ -26,7 +26,7 @@ from demur.calibration.trials import (
 TUNING_SHARE = 0.25  # of the labels: fitting a curve and ranking thresholds takes fewer than proving one
 
 _N_CANDIDATES = 20
-_N_GRID = 12
+_N_GRID = 20
 _ROOM = 1.5  # times the fewest answers that could prove anything, expected among those held out
 _N_ACCEPTED_MAX = 1_000_000
 
