@@ -55,7 +55,7 @@ def test_texts_are_grouped_by_meaning(service: Service) -> None:
 
 
 def test_judgements_come_where_they_are_asked_for(service: Service) -> None:
-    """Both directions of what was joined, one of what was kept apart, Lyon from Lutetia as well: asked with the rest."""
+    """Both directions of what was joined, one of what was kept apart: all three are asked at once."""
     body = cluster(service, "Paris", "Lutetia", "Lyon", include=["judgements"]).json()
     labels = {(j["premise"], j["hypothesis"]): j["entailment"] > 0.5 for j in body["nli"]["judgements"]}
     assert {labels[0, 1], labels[1, 0]} == {True}
