@@ -56,6 +56,16 @@ SLEEPING, SLEEPING_EVERY = "uqlm published", 8
 AT_ONCE = 32
 SETTLE_SECONDS = 0.005  # until the threads of the process that worked last have stopped spinning
 
+WAKING = Question(
+    cell="",
+    id="",
+    question="Who wrote the first part?",
+    answer=None,
+    samples=("Mary Shelley", "It was Shelley.", "Lord Byron wrote it", "John Keats, I think"),
+    is_correct=None,
+    sample_labels=(),
+)
+
 Row = dict[str, Any]
 
 
@@ -165,8 +175,12 @@ class Exact:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
+    """`waking` is asked of each before its turn, untimed: whoever was idle for a second is several times slower at
+    first (its memory and its core have gone cold), and peers, which share a process, are idle less than we are."""
+
     ours: dict[str, Ours]
     peers: Peers
+    waking: Question
 
     def alone(self, one: Question, turn: int) -> Row:
         """What each did for a question, what came of it, and its seconds."""
@@ -189,6 +203,7 @@ class Contest:
         return found
 
     def _one(self, name: str, one: Question) -> Row:
+        _ = self.ours[name].score([self.waking]) if name in self.ours else self.peers.score(name, [self.waking])
         sleep(SETTLE_SECONDS)
         if name not in self.ours:
             row = self.peers.score(name, [one])["rows"][0]
@@ -205,7 +220,7 @@ def contest(python: Path, threads: int) -> Iterator[Contest]:
         peers = Peers(python, Path(folder), threads)
         ours = {name: Ours(dtype, threads) for name, dtype in OURS.items()}
         try:
-            yield Contest(ours, peers)
+            yield Contest(ours, peers, WAKING)
         finally:
             peers.close()
             for one in ours.values():

