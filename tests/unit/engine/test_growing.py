@@ -64,6 +64,7 @@ async def test_the_judgements_are_those_of_the_samples() -> None:
         (1, 0): "entailment",
         (0, 1): "entailment",
         (1, 3): "contradiction",
+        (0, 3): "contradiction",
         (None, 1): "contradiction",
         (None, 3): "contradiction",
     }
