@@ -19,9 +19,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from benchmarks.results import save
+from benchmarks.results import Bound, save, show_bounds
 
 ROOT = Path(__file__).parents[1]
 MB = 1_000_000
@@ -32,7 +31,7 @@ started = time.process_time()
 import demur.app
 print(time.process_time() - started)
 """
-BOUNDS = [
+BOUNDS: list[Bound] = [
     ("import_s", 1.0, "s    processor time of `import demur.app`"),
     ("ask_s", 6.0, "s    `demur ask`, from its start to its end"),
     ("install_mb", 150.0, "MB   base install, without bytecode"),
@@ -82,19 +81,6 @@ def _run(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
-def show(figures: dict[str, Any]) -> bool:
-    """Print the table; whether every bound holds."""
-    table = Table("figure", "measured", "bound", "", title="What starting and installing cost", title_justify="left")
-    held = True
-    for name, bound, meaning in [row for row in BOUNDS if row[0] in figures]:
-        ok = bound is None or figures[name] <= bound
-        held &= ok
-        mark = "" if bound is None else ("[green]✔[/]" if ok else "[red]✘[/]")
-        table.add_row(name, f"{figures[name]:.2f} {meaning}", "" if bound is None else f"<= {bound:g}", mark)
-    Console().print(table)
-    return held
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--install", action="store_true", help="make an environment and install into it")
@@ -105,7 +91,7 @@ def main() -> None:
     if options.install:
         figures |= install_sizes()
     Console().print(save("footprint", figures))
-    sys.exit(0 if show(figures) else 1)
+    sys.exit(0 if show_bounds("What starting and installing cost", figures, BOUNDS) else 1)
 
 
 if __name__ == "__main__":

@@ -41,11 +41,9 @@ from typing import Any, Literal, TypeVar
 import httpx2
 import uvicorn
 from pydantic import JsonValue, SecretStr
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from benchmarks.results import save
+from benchmarks.results import Bound, save, show_bounds
 from demur.app import create_app
 from demur.backends import build_entailment, open_sampler
 from demur.engine.drawing import draw
@@ -225,8 +223,7 @@ def summarise(rows: Sequence[Row], pair_seconds: float) -> dict[str, Any]:
     }
 
 
-# figure, bound (None: for information), unit
-BOUNDS = [
+BOUNDS: list[Bound] = [
     ("bare_ms_p50", None, "ms   sampling alone, n = 10"),
     ("answer_ms_p50", None, "ms   /answer"),
     ("ratio_p50", None, "x    /answer over sampling alone, question by question"),
@@ -238,21 +235,6 @@ BOUNDS = [
     ("ready_s", 10.0, "s    until `demur serve` listens"),
     ("rss_mb", 1200.0, "MB   resident after the questions"),
 ]
-
-
-def show(figures: dict[str, Any]) -> bool:
-    """Print the table; whether every bound holds."""
-    table = Table(title="What /answer costs", title_justify="left")
-    for column in ("figure", "measured", "bound", ""):
-        table.add_column(column)
-    held = True
-    for name, bound, meaning in [row for row in BOUNDS if row[0] in figures]:
-        ok = bound is None or figures[name] <= bound
-        held &= ok
-        mark = "" if bound is None else ("[green]✔[/]" if ok else "[red]✘[/]")
-        table.add_row(name, f"{figures[name]:.2f} {meaning}", "" if bound is None else f"<= {bound:g}", mark)
-    Console().print(table)
-    return held
 
 
 def main() -> None:
@@ -284,7 +266,7 @@ def main() -> None:
         figures |= process_figures(QUESTIONS)
     save("overhead" if arguments.backend == "local" else f"overhead_{arguments.backend}", figures)
     asyncio.run(entailment.aclose())
-    sys.exit(0 if show(figures) else 1)
+    sys.exit(0 if show_bounds("What /answer costs", figures, BOUNDS) else 1)
 
 
 def _settings(backend: Literal["local", "vllm"]) -> Settings:

@@ -6,9 +6,15 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Bound = tuple[str, float | None, str]  # figure, the most that it may be (None: for information), unit and meaning
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -20,6 +26,19 @@ def save(name: str, figures: dict[str, Any]) -> Path:
     stamped = {"measured": _provenance(), **figures}
     path.write_text(json.dumps(stamped, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return path
+
+
+def show_bounds(title: str, figures: dict[str, Any], bounds: Sequence[Bound]) -> bool:
+    """Print a table of those that were measured; whether every bound holds."""
+    table = Table("figure", "measured", "bound", "", title=title, title_justify="left")
+    held = True
+    for name, bound, meaning in [row for row in bounds if row[0] in figures]:
+        ok = bound is None or figures[name] <= bound
+        held &= ok
+        mark = "" if bound is None else ("[green]✔[/]" if ok else "[red]✘[/]")
+        table.add_row(name, f"{figures[name]:.2f} {meaning}", "" if bound is None else f"<= {bound:g}", mark)
+    Console().print(table)
+    return held
 
 
 def _provenance() -> dict[str, Any]:
