@@ -10,4 +10,5 @@ import pytest
 
 def loop_scope(fixture_name: str, config: pytest.Config) -> Literal["session", "function"]:
     """A loop that runs all the time would forbid `anyio.run` to other tests; only vLLM's engine has to live on one."""
-    return "session" if find_spec("vllm") else "function"
+    runs_vllm = find_spec("vllm") and "not vllm" not in config.getoption("markexpr")
+    return "session" if runs_vllm else "function"
