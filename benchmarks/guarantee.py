@@ -172,7 +172,7 @@ def oracle(world: World, alpha: float) -> float:
 
 
 def known_order(world: World, n: int, alpha: float, random: np.random.Generator) -> float:
-    """Coverage of who knows the pool, and so the map, the rules and where to begin: what chance leaves."""
+    """Coverage of who knows the pool, and so the map, the rules and where to begin. A yardstick, no ceiling."""
     known = world.fitted(np.arange(world.n))
     steps = _frontier(known)
     n_held_out = n - round(TUNING_SHARE * n)

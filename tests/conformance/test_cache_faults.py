@@ -214,17 +214,24 @@ async def test_a_dead_redis_costs_one_request_its_timeout_and_not_the_next() -> 
 async def test_a_restart_that_nobody_saw_costs_nothing(server: RedisServer) -> None:
     """The connections that are kept are closed by then: none of them may fail a call."""
     tier = RedisTier(open_redis(server.url, timeout_seconds=10), timeout_seconds=10)
-    await _get_at_once(tier, 8)
+    assert await _got_at_once(tier, 8) == [[None]] * 8
+    assert server.client.info("clients")["connected_clients"] > 2  # several, beside the one that asks
     server.kill()
     server.start()
-    await _get_at_once(tier, 8)
+    assert await _got_at_once(tier, 8) == [[None]] * 8
     await tier.aclose()
 
 
-async def _get_at_once(tier: RedisTier, n: int) -> None:
+async def _got_at_once(tier: RedisTier, n: int) -> list[list[bytes | None]]:
+    got: list[list[bytes | None]] = []
+
+    async def get(name: str) -> None:
+        got.append(await tier.get(name))
+
     async with anyio.create_task_group() as tasks:
         for i in range(n):
-            tasks.start_soon(tier.get, f"name {i}")
+            tasks.start_soon(get, f"name {i}")
+    return got
 
 
 async def test_calls_that_are_cancelled_leave_no_mess(server: RedisServer) -> None:
