@@ -1,13 +1,15 @@
 """What judging in bfloat16 saves and changes: `python -m benchmarks.precision --data DATA`, on recorded answers.
 
 The bundled NLI model labels the same pairs three times: in float32, in bfloat16, and as it is served (bfloat16, and
-float32 again for close calls). Needs a processor that computes in bfloat16; elsewhere it is served in float32.
+float32 again for close calls: "auto"); `--with torch,onnx,openvino` adds int8 and other runtimes (runtimes.py). Needs a
+processor that computes in bfloat16; elsewhere it is served in float32.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice, permutations
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +20,7 @@ from rich.console import Console
 
 from benchmarks.pair_table import Question, questions
 from benchmarks.results import save
+from benchmarks.runtimes import check, models
 from demur.entailment.cross_encoder import CrossEncoderModel, Dtype, computes_in_bfloat16
 from demur.settings import bundled_path
 from demur.types import Pair, Statement, Verdict
@@ -25,6 +28,14 @@ from demur.types import Pair, Statement, Verdict
 N_PAIRS = 6000
 MAX_TOKENS = 1024
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "auto")
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """By the place of a pair; and the seconds of each batch."""
+
+    verdicts: dict[int, Verdict]
+    seconds: list[float]
 
 
 def pairs_of(asked: Sequence[Question]) -> list[Pair]:
@@ -38,20 +49,31 @@ def _pairs(one: Question) -> list[Pair]:
     return [Pair(Statement(a, one.question), Statement(b, one.question)) for a, b in permutations(texts, 2)]
 
 
-def label(model: CrossEncoderModel, pairs: Sequence[Pair]) -> tuple[list[Verdict], float]:
-    """The verdicts, and the seconds that they took, in batches of pairs of like length."""
-    encoded = model.encode(pairs)
-    order = sorted(range(len(pairs)), key=lambda i: encoded[i].n_tokens)
-    found: dict[int, Verdict] = {}
-    seconds = 0.0
+def label(models: Mapping[str, CrossEncoderModel], pairs: Sequence[Pair]) -> dict[str, Labelled]:
+    """In batches of pairs of like length. All models label a batch, in turns, before the next: what else the machine
+    does meets them alike."""
+    encoded = next(iter(models.values())).encode(pairs)
+    found = {name: Labelled({}, []) for name in models}
+    for turn, batch in enumerate(_batches([one.n_tokens for one in encoded])):
+        for name in _turned(list(models), turn):
+            started = perf_counter()
+            verdicts = models[name].predict([encoded[i] for i in batch])
+            found[name].seconds.append(perf_counter() - started)
+            found[name].verdicts.update(zip(batch, verdicts, strict=True))
+    return found
+
+
+def _batches(n_tokens: Sequence[int]) -> Iterator[list[int]]:
+    order = sorted(range(len(n_tokens)), key=n_tokens.__getitem__)
     while order:
-        size = next((n for n in range(1, len(order)) if (n + 1) * encoded[order[n]].n_tokens > MAX_TOKENS), len(order))
-        batch, order = order[:size], order[size:]
-        started = perf_counter()
-        verdicts = model.predict([encoded[i] for i in batch])
-        seconds += perf_counter() - started
-        found.update(zip(batch, verdicts, strict=True))
-    return [found[i] for i in range(len(pairs))], seconds
+        size = next((n for n in range(1, len(order)) if (n + 1) * n_tokens[order[n]] > MAX_TOKENS), len(order))
+        yield order[:size]
+        order = order[size:]
+
+
+def _turned(names: list[str], turn: int) -> list[str]:
+    first = turn % len(names)
+    return names[first:] + names[:first]
 
 
 def lead(verdict: Verdict) -> float:
@@ -59,33 +81,47 @@ def lead(verdict: Verdict) -> float:
     return first - second
 
 
-def measure(pairs: Sequence[Pair]) -> dict[str, Any]:
-    models = {dtype: CrossEncoderModel.load(bundled_path("nli"), dtype=dtype, n_threads=1) for dtype in DTYPES}
-    for model in models.values():
-        label(model, pairs[:300])  # warm up
-    told = {dtype: label(model, pairs) for dtype, model in models.items()}
-    exact, rough, served = (told[dtype][0] for dtype in DTYPES)
-    other = [lead(r) for e, r in zip(exact, rough, strict=True) if e.label != r.label]
+def measure(pairs: Sequence[Pair], others: Mapping[str, CrossEncoderModel]) -> dict[str, Any]:
+    ours = {dtype: CrossEncoderModel.load(bundled_path("nli"), dtype=dtype, n_threads=1) for dtype in DTYPES}
+    every: dict[str, CrossEncoderModel] = {**ours, **others}
+    label(every, pairs[:300])  # warm up
+    told = label(every, pairs)
+    exact, rough = told["float32"], told["bfloat16"]
+    other = [lead(rough.verdicts[i]) for i in _differing(exact, rough)]
     return {
         "pairs": len(pairs),
-        "ms_a_pair": {dtype: 1000 * seconds / len(pairs) for dtype, (_, seconds) in told.items()},
-        "other_labels_in_bfloat16": len(other),
-        "widest_lead_among_them": max(other, default=0.0),
-        "judged_again": sum(lead(r) < 0.05 for r in rough),
-        "other_labels_as_served": sum(e.label != s.label for e, s in zip(exact, served, strict=True)),
-        "largest_difference_as_served": max(
-            abs(e.entailment - s.entailment) for e, s in zip(exact, served, strict=True)
-        ),
+        "widest_lead_among_other_labels_in_bfloat16": max(other, default=0.0),
+        "judged_again": sum(lead(verdict) < 0.05 for verdict in rough.verdicts.values()),
+        "models": {name: _compared(one, exact, told["auto"]) for name, one in told.items()},
     }
+
+
+def _compared(one: Labelled, exact: Labelled, served: Labelled) -> dict[str, Any]:
+    """`times_served`: its time over that of the model as it is served, median of the batches and middle half."""
+    ratios = np.array(one.seconds) / np.array(served.seconds)
+    differences = (abs(verdict.entailment - one.verdicts[i].entailment) for i, verdict in exact.verdicts.items())
+    return {
+        "ms_a_pair": 1000 * sum(one.seconds) / len(one.verdicts),
+        "times_served": [float(np.quantile(ratios, q)) for q in (0.5, 0.25, 0.75)],
+        "other_labels": len(_differing(exact, one)),
+        "largest_difference": max(differences),
+    }
+
+
+def _differing(exact: Labelled, other: Labelled) -> list[int]:
+    return [i for i, verdict in exact.verdicts.items() if verdict.label != other.verdicts[i].label]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with generations/")
-    data = parser.parse_args().data
+    parser.add_argument("--with", dest="others", default="", help="of torch,onnx,openvino: int8 and other runtimes")
+    asked = parser.parse_args()
+    wanted = [name for name in asked.others.split(",") if name]
+    check(wanted)
     if not computes_in_bfloat16():
         raise SystemExit("this processor does not compute in bfloat16: it would be slower than float32")
-    figures = measure(pairs_of(questions(data)))
+    figures = measure(pairs_of(questions(asked.data)), models(wanted) if wanted else {})
     Console().print(figures)
     Console().print(save("precision", figures))
 
