@@ -82,8 +82,10 @@ def lead(verdict: Verdict) -> float:
 
 
 def measure(pairs: Sequence[Pair], others: Mapping[str, CrossEncoderModel]) -> dict[str, Any]:
-    ours = {dtype: CrossEncoderModel.load(bundled_path("nli"), dtype=dtype, n_threads=1) for dtype in DTYPES}
-    every: dict[str, CrossEncoderModel] = {**ours, **others}
+    ours: dict[str, CrossEncoderModel] = {
+        dtype: CrossEncoderModel.load(bundled_path("nli"), dtype=dtype, n_threads=1) for dtype in DTYPES
+    }
+    every = {**ours, **others}
     label(every, pairs[:300])  # warm up
     told = label(every, pairs)
     exact, rough = told["float32"], told["bfloat16"]
