@@ -39,6 +39,8 @@ def fit_cascade(
     `by_samples` is the map of the answers whose samples are drawn. Voided answers belong here, too: where samples are
     skipped, nobody finds out that they would have been degraded. Raises NotCalibratable.
     """
+    if any(answer.key.answer_strategy == "mode" for answer in answers):
+        raise NotCalibratable("a cascade gives T=0 answers, and these are for callers who never want them (`mode`)")
     greedy = [_as_greedy(answer) for answer in answers]
     calibrator = _map([answer for answer, is_here in zip(greedy, is_tuning, strict=True) if is_here])
     alone = outcomes_of(greedy, calibrator)

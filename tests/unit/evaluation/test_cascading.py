@@ -145,6 +145,12 @@ def test_answers_without_token_probabilities_bear_no_cascade() -> None:
         fit_profile(simulated(1200), TARGET)
 
 
+def test_who_never_wants_the_t0_answer_gets_no_cascade() -> None:
+    answers = [replace(a, key=replace(a.key, answer_strategy="mode")) for a in with_tokens(simulated(1200))]
+    with pytest.raises(NotCalibratable, match="never want them"):
+        fit_profile(answers, TARGET)
+
+
 def test_a_score_that_runs_backwards_bears_no_cascade() -> None:
     """Where the surest answers are wrong, skipping would pick them."""
     backwards = [_told(a, -2.0 if a.is_correct else -0.1) for a in simulated(1200)]
