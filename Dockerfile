@@ -12,14 +12,14 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 FROM environment AS remote-build
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
-RUN rm -rf service/demur/bundled && pip install '.[otel]'
+RUN rm -rf service/demur/bundled && pip install '.[fast,otel]'
 
 FROM environment AS cpu-build
 # Before the sources, so that a change to them does not fetch torch again; alone, because this index has other packages.
 RUN pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
-RUN pip install '.[local,otel]'
+RUN pip install '.[fast,local,otel]'
 
 FROM ${PYTHON_IMAGE} AS runtime
 RUN groupadd --gid 10001 demur && useradd --uid 10001 --gid 10001 --home-dir /data --create-home demur
@@ -50,7 +50,7 @@ COPY pyproject.toml README.md LICENSE /src/
 COPY service /src/service
 # vLLM pins much of what it stands on; what is installed there must not move.
 RUN python3 -m pip freeze --exclude-editable | grep -v ' @ ' > /tmp/installed.txt \
-    && python3 -m pip install --no-cache-dir --constraint /tmp/installed.txt '/src[vllm,otel]' \
+    && python3 -m pip install --no-cache-dir --constraint /tmp/installed.txt '/src[fast,vllm,otel]' \
     && rm -rf /src /tmp/installed.txt \
     && groupadd --gid 10001 demur && useradd --uid 10001 --gid 10001 --home-dir /data --create-home demur
 ENV PYTHONUNBUFFERED=1 \

@@ -12,13 +12,20 @@ from rich.text import Text
 
 from demur.api.responses import AnswerResponse, ClusterOut, GuaranteeOut, TimingsOut
 from demur.look import FACES, WHY
+from demur.types import Scope
 
 _BAR_WIDTH = 24
+_STAGES: dict[Scope, str] = {
+    "closed_book": "first answers",
+    "two_stage": "with one retrieval",
+    "cascade": "first answers, with samples or without",
+}
 
 
 def verdict(response: AnswerResponse) -> RenderableType:
     """The whole answer as panels and tables."""
-    return Group(_headline(response), _clusters(response.clusters or []), _signals(response))
+    meanings = [_clusters(response.clusters)] if response.clusters else []
+    return Group(_headline(response), *meanings, _signals(response))
 
 
 def _headline(response: AnswerResponse) -> Panel:
@@ -53,9 +60,12 @@ def _clusters(clusters: list[ClusterOut]) -> Table:
 def _signals(response: AnswerResponse) -> Table:
     table = Table(title="Signals", title_justify="left", show_header=False)
     u, n = response.uncertainty, response.sampling.completed
-    table.add_row("semantic entropy", f"{u.semantic_entropy:.3f} nats of at most {math.log(n):.3f}")
-    table.add_row("agreement", f"{u.agreement:.2f} of {n} samples")
-    table.add_row("predictive entropy", _number(u.predictive_entropy, " nats (wording and meaning together)"))
+    if u.semantic_entropy is not None and u.agreement is not None:
+        table.add_row("semantic entropy", f"{u.semantic_entropy:.3f} nats of at most {math.log(n):.3f}")
+        table.add_row("agreement", f"{u.agreement:.2f} of {n} samples")
+        table.add_row("predictive entropy", _number(u.predictive_entropy, " nats (wording and meaning together)"))
+    else:
+        table.add_row("samples", f"none of {response.sampling.requested}: the answer at temperature 0 was sure enough")
     t = response.token_confidence
     table.add_row(
         "token confidence",
@@ -74,7 +84,7 @@ def _signals(response: AnswerResponse) -> Table:
 
 
 def _promise(guarantee: GuaranteeOut) -> str:
-    stages = "first answers" if guarantee.scope == "closed_book" else "with one retrieval"
+    stages = _STAGES[guarantee.scope]
     bound = f"at most {guarantee.alpha:.1%} of answers wrong, with confidence {1 - guarantee.delta:.1%}"
     return f"{bound} ({stages}, questions like {escape(guarantee.population)})"
 

@@ -32,7 +32,7 @@ def test_the_promise_is_shown_and_is_not_for_other_thresholds(calibrated: Servic
     """At most 10 % of answers wrong: until somebody moves a threshold."""
     page = opened(calibrated.url)
     page.ask("8 of 10")
-    assert page.why == "The samples agree well enough: probability of being right 0.74 ≥ 0.70."
+    assert page.why == "The answer is sure enough: probability of being right 0.74 ≥ 0.70."
     badges = page.page.locator(".badges")
     expect(badges).to_contain_text("at most 10.0 % of answers wrong")
     expect(badges).not_to_contain_text("uncalibrated")

@@ -116,6 +116,17 @@ async def test_one_greedy_answer_and_n_samples_arrive(sampler: Sampler) -> None:
 
 
 @every_sampler
+async def test_the_greedy_answer_may_come_first(sampler: Sampler, tolerance: float) -> None:
+    """Alone, as it comes with the samples; then they come without it."""
+    sampling = Sampling(n=3, max_tokens=24, seed=1)
+    whole = await draw(sampler, FRANCE, sampling)
+    alone = await draw(sampler, FRANCE, replace(sampling, n=0))
+    assert_same(alone, [sample for sample in whole if sample.is_greedy], tolerance=max(tolerance, 1e-4))
+    rest = await draw_sorted(sampler, FRANCE, replace(sampling, with_greedy=False))
+    assert [(sample.index, sample.is_greedy) for sample in rest] == [(i, False) for i in range(3)]
+
+
+@every_sampler
 async def test_the_model_has_a_name(sampler: Sampler) -> None:
     """A folder is called by its own name, so that no path of the machine is shown."""
     assert sampler.model

@@ -185,7 +185,7 @@ def test_the_gpu_image_has_a_vllm_that_the_extra_takes() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (wanted,) = [found for found in map(Requirement, extras["vllm"]) if found.name == "vllm"]
     assert wanted.specifier.contains(STAGES["gpu"].base.rpartition(":v")[2])
-    assert any("'/src[vllm,otel]'" in command for command in STAGES["gpu"].all("RUN"))
+    assert any("'/src[fast,vllm,otel]'" in command for command in STAGES["gpu"].all("RUN"))
 
 
 def test_packages_come_from_the_default_registry_but_for_torch() -> None:

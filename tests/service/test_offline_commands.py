@@ -14,6 +14,7 @@ from demur.cli import app
 from demur.engine.calibrating import Calibration, Revisions, Served
 from demur.engine.prompting import PromptTemplate
 from demur.errors import DatasetUnreadable, NotCalibratable
+from demur.evaluation.judged import Grade, read_judged
 from demur.settings import ClusteringSettings
 from demur.types import Message, Question, Sampling
 from demur.usage import SettingOrUsageError
@@ -113,6 +114,35 @@ def test_calibrate_writes_a_profile_for_this_way_of_asking(data: Path, tmp_path:
     assert profile.provenance.population == "towns"
     (certificate,) = profile.certificates
     assert (certificate.n_calibration, certificate.alpha) == (450, 0.2)
+
+
+def test_a_t0_answer_that_is_not_given_has_a_grade_of_its_own(data: Path, tmp_path: Path) -> None:
+    """Where the samples mean something else, whichever of the two is right."""
+    save = tmp_path / "judged.jsonl"
+    assert run("evaluate", data, "--save", save).exit_code == 0
+    recorded = {row["id"]: row for row in map(json.loads, data.read_text().splitlines())}
+    graded = {answer.id: answer for answer in read_judged(save) if answer.greedy is not None}
+    assert 10 < len(graded) < 500
+    for id_, answer in graded.items():
+        greedy = recorded[id_]["answer"]
+        assert greedy != answer.answer
+        assert answer.greedy == Grade(is_correct=greedy == f"town {id_[1:]}", is_refusal=False)
+
+
+def test_a_cascade_is_a_promise_fitted_here(data: Path, tmp_path: Path) -> None:
+    """Recorded answers have no token probabilities to rest it on."""
+    out = tmp_path / "profile.json"
+    for options in (
+        ["--url", "http://localhost"],
+        ["--out", out, "--wrong-cost", "4"],
+        ["--out", out, "--no-certificate"],
+    ):
+        refused = run("calibrate", data, "--cascade", *options)
+        assert isinstance(refused.exception, SettingOrUsageError)
+        assert "--cascade" in str(refused.exception)
+    refused = run("calibrate", data, "--cascade", "--out", out)
+    assert isinstance(refused.exception, NotCalibratable)
+    assert "token probabilities" in str(refused.exception)
 
 
 def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_asked(data: Path, tmp_path: Path) -> None:

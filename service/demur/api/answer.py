@@ -139,10 +139,11 @@ def verdict_headers(answered: Answered) -> dict[str, str]:
     """
     answer, work = answered.answer, answered.answer.work
     phases = {"queue": work.queue_seconds, "gen": work.generate_seconds, "nli": work.nli_visible_seconds}
+    entropy = answer.uncertainty.semantic_entropy
     return {
         "X-Demur-Decision": answer.decision.action.value,
         "X-Demur-Confidence": f"{answer.confidence:.4f}",
-        "X-Demur-Semantic-Entropy": f"{answer.uncertainty.semantic_entropy:.4f}",
+        **({} if entropy is None else {"X-Demur-Semantic-Entropy": f"{entropy:.4f}"}),
         "X-Demur-Answer-Id": answer.id,
         "X-Demur-Cache": answered.cache.status,
         "Server-Timing": ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in phases.items()),

@@ -14,6 +14,8 @@ from demur.recalibration.recalibration import Kept
 from demur.storage.records import Suspension
 from demur.types import AnswerStrategy, Policy, Scope, SignalName
 
+MapName = StageName | Literal["greedy"]  # greedy: of the T=0 answer's tokens alone
+
 
 class _Wire(BaseModel):
     model_config = ConfigDict(from_attributes=True)
@@ -65,13 +67,13 @@ class FiguresOut(_Wire):
 
 
 class StageOut(_Wire):
-    stage: StageName
+    stage: MapName
     method: Literal["platt", "isotonic", "fused"]
     signals: list[SignalName]
     figures: FiguresOut
 
     @classmethod
-    def from_domain(cls, name: StageName, stage: Stage) -> StageOut:
+    def from_domain(cls, name: MapName, stage: Stage) -> StageOut:
         calibrator = stage.calibrator
         figures = FiguresOut.model_validate(stage.figures)
         return cls(stage=name, method=calibrator.method, signals=list(calibrator.signals), figures=figures)
@@ -93,8 +95,10 @@ class CertificateOut(GuaranteeOut):
     answer_min: float
     answer_min_after_retrieval: float | None
     retrieval_id: str | None
+    skip_min: float | None = Field(description="cascade: from here on the T=0 answer is given without samples.")
     coverage: float = Field(description="Share of the questions answered.")
     retrieval_rate: float = Field(description="Share of the questions looked up.")
+    skip_rate: float = Field(description="Share of the questions answered without samples.")
     suspended: SuspensionOut | None
 
     @classmethod
@@ -104,8 +108,10 @@ class CertificateOut(GuaranteeOut):
             answer_min=one.answer_min,
             answer_min_after_retrieval=one.answer_min_after_retrieval,
             retrieval_id=one.retrieval_id,
+            skip_min=one.skip_min,
             coverage=one.n_accepted / one.n_calibration if one.n_calibration else 0.0,
             retrieval_rate=one.retrieval_rate,
+            skip_rate=one.skip_rate,
             suspended=SuspensionOut.model_validate(suspension) if suspension else None,
         )
 
@@ -160,14 +166,15 @@ class CalibrationList(_Wire):
 class ThresholdsOut(_Wire):
     """The thresholds of one kind of caller, and what is promised with them."""
 
-    scope: Literal["closed_book", "two_stage", "uncertified"] = Field(
-        description="closed_book: first attempts from memory; two_stage: callers who name `retrieval_id`; "
-        "uncertified: all others."
+    scope: Scope | Literal["uncertified"] = Field(
+        description="closed_book: first attempts from memory; two_stage: callers who name `retrieval_id`; cascade: "
+        "first attempts with `sampling.mode: cascade`; uncertified: all others."
     )
-    answer_min: float
+    answer_min: float = Field(description="Of a cascade: where samples are drawn.")
     answer_min_after_retrieval: float
     retrieve_min: float
     retrieval_id: str | None
+    skip_min: float | None = Field(description="cascade: from here on the T=0 answer is given without samples.")
     guarantee: GuaranteeOut | None = Field(description="null: nothing is promised.")
     suspended: SuspensionOut | None
 
@@ -183,7 +190,7 @@ class CurvePointOut(_Wire):
 class CurveOut(_Wire):
     """Risk against coverage on held-out questions; confidence falls and coverage rises from point to point."""
 
-    stage: StageName
+    stage: MapName
     n: int = Field(description="Held-out answers behind it.")
     points: list[CurvePointOut]
 
@@ -222,9 +229,13 @@ class PolicyList(_Wire):
     data: list[PolicyResponse]
 
 
-def stages_of(profile: Profile) -> list[tuple[StageName, Stage]]:
-    found: list[tuple[StageName, Stage]] = [("closed_book", profile.closed_book)]
-    return [*found, ("with_context", profile.with_context)] if profile.with_context else found
+def stages_of(profile: Profile) -> list[tuple[MapName, Stage]]:
+    named: list[tuple[MapName, Stage | None]] = [
+        ("closed_book", profile.closed_book),
+        ("with_context", profile.with_context),
+        ("greedy", profile.greedy),
+    ]
+    return [(name, stage) for name, stage in named if stage is not None]
 
 
 def _certificates(kept: Kept) -> list[CertificateOut]:
@@ -238,15 +249,15 @@ def _suspension(kept: Kept, scope: Scope) -> Suspension | None:
 def _certified(certificate: Certificate, kept: Kept) -> ThresholdsOut:
     suspension = _suspension(kept, certificate.scope)
     guarantee = None if suspension else GuaranteeOut.model_validate(kept.profile.guarantee(certificate))
-    return _thresholds(
-        certificate.scope, kept.profile.policy(certificate), certificate.retrieval_id, guarantee, suspension
-    )
+    policy = kept.profile.policy(certificate)
+    return _thresholds(certificate.scope, policy, certificate.retrieval_id, certificate.skip_min, guarantee, suspension)
 
 
 def _thresholds(
-    scope: Literal["closed_book", "two_stage", "uncertified"],
+    scope: Scope | Literal["uncertified"],
     policy: Policy,
     retrieval_id: str | None = None,
+    skip_min: float | None = None,
     guarantee: GuaranteeOut | None = None,
     suspension: Suspension | None = None,
 ) -> ThresholdsOut:
@@ -256,11 +267,12 @@ def _thresholds(
         answer_min_after_retrieval=policy.answer_min_after_retrieval,
         retrieve_min=policy.retrieve_min,
         retrieval_id=retrieval_id,
+        skip_min=skip_min,
         guarantee=guarantee,
         suspended=SuspensionOut.model_validate(suspension) if suspension else None,
     )
 
 
-def _curve(name: StageName, stage: Stage) -> CurveOut:
+def _curve(name: MapName, stage: Stage) -> CurveOut:
     points = [CurvePointOut.model_validate(point) for point in stage.figures.curve]
     return CurveOut(stage=name, n=stage.figures.n, points=points)

@@ -70,13 +70,15 @@ class SamplingIn(Wire):
     stop: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = Field(default=[], max_length=4)
     seed: int | None = Field(None, ge=0, le=2**31 - 1, description="Same request, same seed: same samples.")
     mode: SamplingMode = Field(
-        "fixed", description="adaptive: the rest is given up once one meaning leads clearly among `min_n` or more."
+        "fixed",
+        description="adaptive: the rest is given up once one meaning leads clearly among `min_n` or more. cascade: the "
+        "T=0 answer comes first, and none are drawn where a calibration promises that its tokens will do; else fixed.",
     )
     min_n: int | None = Field(None, ge=2, description="adaptive: samples at the first look; 5, or n, when left out.")
 
     @model_validator(mode="after")
     def _first_look_comes_in_time(self) -> Self:
-        if self.min_n is not None and self.mode == "fixed":
+        if self.min_n is not None and self.mode != "adaptive":
             raise ValueError("min_n belongs to `mode: adaptive`")
         if self.min_n is not None and self.n is not None and self.min_n > self.n:
             raise ValueError(f"min_n is {self.min_n}, and only {self.n} samples are drawn")

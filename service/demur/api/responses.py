@@ -40,7 +40,10 @@ class GuaranteeOut(_Wire):
     """With confidence 1 - delta, at most a share alpha of what is answered is wrong."""
 
     type: Literal["selective_risk"]
-    scope: Scope = Field(description="closed_book: of first attempts; two_stage: of these and of one retrieval after.")
+    scope: Scope = Field(
+        description="closed_book: of first attempts; two_stage: of these and of one retrieval after; cascade: of first "
+        "attempts with `sampling.mode: cascade`, with samples and without."
+    )
     population: str = Field(description="Names the labelled questions. The promise is about questions like those.")
     alpha: float
     delta: float
@@ -57,14 +60,16 @@ class CalibrationOut(_Wire):
 
 
 class UncertaintyOut(_Wire):
-    semantic_entropy: float = Field(description="Entropy over meanings, in nats; 0 = all samples agree.")
+    """All null where no samples were drawn (`sampling_skipped`)."""
+
+    semantic_entropy: float | None = Field(description="Entropy over meanings, in nats; 0 = all samples agree.")
     semantic_entropy_normalized: float | None = Field(description="The same divided by ln(completed), in [0, 1].")
     semantic_entropy_weighted: float | None = Field(description="With meanings weighted by sequence probability.")
     predictive_entropy: float | None = Field(description="Mean negative sequence log-probability, in nats.")
-    num_clusters: int = Field(description="Distinct meanings among the samples.")
-    agreement: float = Field(description="Share of samples that mean what the answer means.")
-    sample_coverage: float = Field(description="Good-Turing share of the answer distribution already seen.")
-    refusal_fraction: float = Field(description="Share of samples that give no answer.")
+    num_clusters: int | None = Field(description="Distinct meanings among the samples.")
+    agreement: float | None = Field(description="Share of samples that mean what the answer means.")
+    sample_coverage: float | None = Field(description="Good-Turing share of the answer distribution already seen.")
+    refusal_fraction: float | None = Field(description="Share of samples that give no answer.")
 
 
 class TokenConfidenceOut(_Wire):
@@ -105,7 +110,10 @@ class SamplingOut(_Wire):
     requested: int
     completed: int
     failed: int
-    saved: int = Field(description="Given up because enough had landed (`sampling.mode: adaptive`).")
+    saved: int = Field(
+        description="Given up because enough had landed (`sampling.mode: adaptive`), or all of them because the T=0 "
+        "answer would do (`cascade`)."
+    )
     stopped_early: bool
     truncated: int
     seed: int | None

@@ -27,7 +27,7 @@ _RENEWALS = 3  # per life of a lease
 _DONE_TTL_SECONDS = 5.0
 _CLOCK_SKEW_SECONDS = 1.0
 _RELEASE_SECONDS = 1.0
-_KEEPABLE = {Degradation.UNCALIBRATED}
+_KEEPABLE = {Degradation.UNCALIBRATED, Degradation.SAMPLING_SKIPPED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,10 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class TwoStageOutcomes:
-    """The same questions answered from memory, and answered again from what was looked up."""
+    """The same questions answered from memory, and answered again from what was looked up.
+
+    Of a cascade: the greedy answer with the confidence that its tokens give it, and the answer that samples make.
+    """
 
     closed_book: Outcomes
     after_retrieval: Outcomes

@@ -116,7 +116,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The labels that bear a promise (`Guarantee`), the thresholds it is about, and what they did on those labels."""
+    """The labels that bear a promise (`Guarantee`), the thresholds it is about, and what they did on those labels.
+
+    A cascade answers without samples from `skip_min` on, by the profile's map of the greedy answer's tokens
+    (`skip_rate`: the share of the labelled questions), and with them from `answer_min` on.
+    """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
@@ -130,17 +134,23 @@ class Certificate:
     answer_min_after_retrieval: Share | None = None
     retrieval_id: Annotated[str, Field(min_length=1)] | None = None
     retrieval_rate: Share = 0.0
+    skip_min: Share | None = None
+    skip_rate: Share = 0.0
 
     def __post_init__(self) -> None:
         if not self.errors <= self.n_accepted <= self.n_calibration:
             raise ValueError("need errors <= n_accepted <= n_calibration")
         if (self.scope == "two_stage") != (
-            self.retrieval_id is not None and self.rule.answer_min_after_retrieval is not None
+            self.retrieval_id is not None and self.answer_min_after_retrieval is not None
         ):
             raise ValueError("a two-stage certificate, and no other, names a retriever and a second threshold")
+        if (self.scope == "cascade") != (self.skip_min is not None):
+            raise ValueError("a cascade's certificate, and no other, has a bound for doing without samples")
 
     @property
     def rule(self) -> Rule:
+        if self.skip_min is not None:
+            return Rule(self.skip_min, self.answer_min)
         return Rule(self.answer_min, self.answer_min_after_retrieval)
 
 
@@ -164,7 +174,8 @@ class Provenance:
 @dataclass(frozen=True, slots=True)
 class Profile:
     """`uncertified_answer_min` is the threshold where no certificate applies, and holds after retrieval too unless
-    `uncertified_answer_min_after_retrieval` is another one; they promise nothing."""
+    `uncertified_answer_min_after_retrieval` is another one; they promise nothing. `greedy` is the map of the greedy
+    answer's tokens alone."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
@@ -176,6 +187,7 @@ class Profile:
     with_context: Stage | None = None
     certificates: tuple[Certificate, ...] = ()
     uncertified_answer_min_after_retrieval: Share | None = None
+    greedy: Stage | None = None
     version: Literal[1] = 1
 
     def __post_init__(self) -> None:
@@ -184,12 +196,15 @@ class Profile:
             raise ValueError("at most one certificate of each scope")
         if "two_stage" in scopes and self.with_context is None:
             raise ValueError("a two-stage certificate needs a map for answers from passages")
+        if "cascade" in scopes and self.greedy is None:
+            raise ValueError("a cascade's certificate needs a map of the greedy answer's tokens")
 
-    def certificate(self, retrieval: Retrieval, *, has_context: bool) -> Certificate | None:
+    def certificate(self, retrieval: Retrieval, *, has_context: bool, cascades: bool = False) -> Certificate | None:
         """The certificate that covers this caller, or None.
 
         Two-stage: the caller looks things up once, with the retriever that was certified. Closed book: whoever asks for
         the first time without passages; what happens to the questions not answered then changes nothing about it.
+        Cascade: these, where the caller would do without samples (`cascades`).
         """
         by_scope = {certificate.scope: certificate for certificate in self.certificates}
         two_stage = by_scope.get("two_stage")
@@ -198,7 +213,9 @@ class Profile:
             if is_first or (retrieval.attempt == 1 and has_context):
                 return two_stage
             return None
-        return by_scope.get("closed_book") if is_first else None
+        if not is_first:
+            return None
+        return (by_scope.get("cascade") if cascades else None) or by_scope.get("closed_book")
 
     def policy(self, certificate: Certificate | None) -> Policy:
         """The thresholds of the certificate; where it has none, the uncertified ones."""

@@ -29,6 +29,7 @@ _N_CANDIDATES = 20
 _N_GRID = 20
 _ROOM = 1.5  # times the fewest answers that could prove anything, expected among those held out
 _N_ACCEPTED_MAX = 1_000_000
+_SAVING = 0.5  # of an answer: what it is worth to answer a question without samples, to those who ask for a cascade
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,25 @@ def certify_two_stage(
 
     The promise is about both stages together: the error rate among questions answered at either.
     """
-    target = _Target(alpha, delta, retrieval_cost)
     first = [NEVER, *candidate_thresholds(tuning.closed_book.confidence, _N_GRID)]
+    return _certify_pairs(tuning, held_out, first, _Target(alpha, delta, retrieval_cost))
+
+
+def certify_cascade(
+    tuning: TwoStageOutcomes, held_out: TwoStageOutcomes, *, alpha: float, delta: float
+) -> Certified | Infeasible:
+    """The certified pair of best coverage + half the share answered without samples: a bound on what the greedy
+    answer's tokens say of it, and a threshold for the questions that samples are drawn for.
+
+    The promise is about both kinds of answers together. Rules that never do without samples are no cascades.
+    """
+    first = candidate_thresholds(tuning.closed_book.confidence, _N_GRID)
+    return _certify_pairs(tuning, held_out, first, _Target(alpha, delta, _SAVING))
+
+
+def _certify_pairs(
+    tuning: TwoStageOutcomes, held_out: TwoStageOutcomes, first: list[float], target: _Target
+) -> Certified | Infeasible:
     second = [NEVER, *candidate_thresholds(tuning.after_retrieval.confidence, _N_GRID)]
     trials = {rule: two_stage_trial(tuning, rule) for a in first for b in second if (rule := Rule(a, b))}
     shortlist = _safest_of_each_utility(trials, target)

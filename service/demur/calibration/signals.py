@@ -20,13 +20,22 @@ def read_signals(
     `agreement` is (c + 1/2) / (N + 1) for c of N samples, so that unanimity is not certainty. `semantic_entropy` is
     divided by ln N. Logprobs, in nats, are the greedy answer's own: another's, or tempered ones, are another number.
     """
+    agreement = uncertainty.agreement
     found: dict[SignalName, float | None] = {
-        "agreement": (uncertainty.agreement * n_samples + 0.5) / (n_samples + 1),
+        "agreement": None if agreement is None else (agreement * n_samples + 0.5) / (n_samples + 1),
         "semantic_entropy": uncertainty.semantic_entropy_normalized,
         "greedy_agrees": None if greedy_agrees is None else float(greedy_agrees),
         "sample_coverage": uncertainty.sample_coverage,
     }
-    if tokens is not None and tokens.kind == "greedy" and tokens.source == "raw":
-        found["mean_logprob"] = max(_LOGPROB_MIN, tokens.mean_logprob)
-        found["min_logprob"] = math.log(max(math.exp(_LOGPROB_MIN), tokens.min))
+    found.update(token_signals(tokens))
     return {name: value for name in SIGNALS if (value := found.get(name)) is not None}
+
+
+def token_signals(tokens: TokenConfidence | None) -> dict[SignalName, float]:
+    """Those that the greedy answer gives by itself; none of another's, nor of tempered logprobs."""
+    if tokens is None or tokens.kind != "greedy" or tokens.source != "raw":
+        return {}
+    return {
+        "mean_logprob": max(_LOGPROB_MIN, tokens.mean_logprob),
+        "min_logprob": math.log(max(math.exp(_LOGPROB_MIN), tokens.min)),
+    }

@@ -17,7 +17,10 @@ NEVER = 1.0  # no confidence reaches it: maps stay below 1
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Answer from `answer_min` on; else look it up, and answer from `answer_min_after_retrieval` on if it is given."""
+    """Answer from `answer_min` on; else look it up, and answer from `answer_min_after_retrieval` on if it is given.
+
+    In a cascade the first bound is on the greedy answer's tokens, and drawing samples takes the place of looking it up.
+    """
 
     answer_min: float
     answer_min_after_retrieval: float | None = None
@@ -25,7 +28,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A rule on n questions. `retrieval_rate`: the share it looked up; `expected_errors`: as confidence foretells."""
+    """A rule on n questions. `retrieval_rate`: the share it looked up, or drew samples for; `expected_errors`: as
+    confidence foretells."""
 
     n: int
     n_accepted: int

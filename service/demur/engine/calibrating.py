@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from demur.calibration.profile import Profile, ProfileKey, Stage
+from demur.calibration.profile import Certificate, Profile, ProfileKey, Stage
 from demur.engine.prompting import PromptTemplate
 from demur.normalisation import VERSION as NORMALISER_VERSION
 from demur.settings import ClusteringSettings
@@ -147,10 +147,45 @@ class Calibration:
         confidence = 0.0 if is_non_answer else p_correct
         if question.policy.name != "default":
             return Reading(confidence, question.policy, profile.info(stage))
-        certificate = profile.certificate(question.retrieval, has_context=bool(question.context))
+        certificate = self._certificate(profile, question, signals)
         is_promised = certificate is not None and not self.is_suspended(profile, certificate.scope)
         guarantee = profile.guarantee(certificate) if certificate and is_promised else None
         return Reading(confidence, profile.policy(certificate), profile.info(stage), guarantee)
+
+    def may_do_without_samples(self, question: Question, served: Served) -> bool:
+        """Whether a promise about a cascade covers this question, so that the T=0 answer is to come first."""
+        return self._cascade(question, served) is not None
+
+    def read_alone(
+        self, question: Question, served: Served, signals: Mapping[SignalName, float], *, is_non_answer: bool
+    ) -> Reading | None:
+        """What the T=0 answer's own tokens say of it, where that is promised to do; None: samples are needed."""
+        found = self._cascade(question, served)
+        if found is None or is_non_answer:
+            return None
+        profile, stage, certificate = found
+        p_correct, bound = stage.p_correct(signals), certificate.skip_min
+        if p_correct is None or bound is None or p_correct < bound:
+            return None
+        policy = replace(profile.policy(certificate), answer_min=bound)
+        return Reading(p_correct, policy, profile.info(stage), profile.guarantee(certificate))
+
+    def _cascade(self, question: Question, served: Served) -> tuple[Profile, Stage, Certificate] | None:
+        profile = self._profile(question, served, ())
+        if profile is None or profile.greedy is None or question.policy.name != "default":
+            return None
+        certificate = self._certificate(profile, question)
+        is_cascade = certificate is not None and certificate.scope == "cascade"
+        return (profile, profile.greedy, certificate) if certificate and is_cascade else None
+
+    def _certificate(
+        self, profile: Profile, question: Question, signals: Mapping[SignalName, float] | None = None
+    ) -> Certificate | None:
+        """Where a cascade is not to be relied on, or the T=0 answer's tokens told nothing, all is as without it."""
+        cascades = question.sampling.mode == "cascade" and not self.is_suspended(profile, "cascade")
+        if cascades and signals is not None:
+            cascades = profile.greedy is not None and profile.greedy.p_correct(signals) is not None
+        return profile.certificate(question.retrieval, has_context=bool(question.context), cascades=cascades)
 
     def _profile(self, question: Question, served: Served, degraded: Collection[Degradation]) -> Profile | None:
         if is_void(degraded, served.nli_model) or question.rated is not None or question.sampling.passed_on:

@@ -11,11 +11,12 @@ from demur.types import AnswerStrategy, Clustering, Sample
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The answer given, and the meaning it has among the samples: None where no sample means the same."""
+    """The answer given, and the meaning it has among the samples: None where no sample means the same; the heaviest
+    meaning is None where there are no samples."""
 
     sample: Sample
     semantic_id: int | None
-    heaviest_id: int
+    heaviest_id: int | None
 
 
 def choose(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import anyio
 
+from demur.engine.calibrating import Reading
+from demur.errors import BackendError, BackendUnavailable
 from demur.samplers.base import OnText, Sampler
 from demur.types import Message, Sample, Sampling
 
@@ -16,7 +18,7 @@ from demur.types import Message, Sample, Sampling
 class Draw:
     """What came of asking for `n_requested` samples and one greedy answer. `stopped_early`: those here were enough.
 
-    `rated` was made elsewhere.
+    `rated` was made elsewhere. `alone` is what is said of the greedy answer where it was enough by itself.
     """
 
     samples: tuple[Sample, ...]
@@ -25,6 +27,7 @@ class Draw:
     deadline_reached: bool
     stopped_early: bool = False
     rated: Sample | None = None
+    alone: Reading | None = None
 
     @property
     def beside(self) -> Sample | None:
@@ -50,12 +53,15 @@ class Draw:
     @property
     def n_prompt_tokens(self) -> int:
         """The prompt is read once, however many answers follow it."""
-        return max((s.n_prompt_tokens or 0 for s in self.samples), default=0)
+        return max((s.n_prompt_tokens or 0 for s in self._drawn), default=0)
 
     @property
     def n_completion_tokens(self) -> int:
-        drawn = [*self.samples, self.greedy] if self.greedy else [*self.samples]
-        return sum(s.n_completion_tokens or 0 for s in drawn)
+        return sum(s.n_completion_tokens or 0 for s in self._drawn)
+
+    @property
+    def _drawn(self) -> tuple[Sample, ...]:
+        return (*self.samples, self.greedy) if self.greedy else self.samples
 
 
 async def draw(
@@ -82,6 +88,17 @@ async def draw(
     samples = sorted((s for s in arrived if not s.is_greedy), key=lambda s: s.index)
     greedy = next((s for s in arrived if s.is_greedy), None)
     return Draw(tuple(samples), greedy, sampling.n, scope.cancelled_caught, enough.cancelled_caught)
+
+
+async def draw_greedy(
+    sampler: Sampler, messages: Sequence[Message], sampling: Sampling, seconds: float, on_text: OnText | None
+) -> Sample | None:
+    """The greedy answer alone; None where that draw fails, which is no failure of the samples, or takes too long."""
+    try:
+        drawn = await draw(sampler, messages, replace(sampling, n=0), seconds, None, on_text)
+    except (BackendError, BackendUnavailable):
+        return None
+    return drawn.greedy
 
 
 def _stripped(sample: Sample) -> Sample:

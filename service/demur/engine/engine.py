@@ -11,12 +11,12 @@ from time import perf_counter
 import anyio
 
 from demur.calibration.profile import ProfileKey
-from demur.calibration.signals import read_signals
+from demur.calibration.signals import read_signals, token_signals
 from demur.engine.admission import Admission
 from demur.engine.answer_id import answer_id
 from demur.engine.calibrating import Calibration, Reading, Served
 from demur.engine.choosing import Choice, choose
-from demur.engine.drawing import Draw, draw
+from demur.engine.drawing import Draw, draw, draw_greedy
 from demur.engine.events import Begun, Listener
 from demur.engine.judging import Judge, Meanings
 from demur.engine.measuring import gives_no_answer, measure, reservations, view_clusters
@@ -27,13 +27,14 @@ from demur.engine.stopping import EarlyStop
 from demur.entailment.groundedness import Groundedness
 from demur.entailment.pair_memo import PairMemo
 from demur.errors import BackendError, DeadlineExceeded, DegradedRefused, UnsupportedByBackend
+from demur.estimators.consistency import agreement
 from demur.estimators.token_probability import token_confidence
 from demur.observability import spans, tracing
 from demur.observability.metrics import Metrics
 from demur.policy import decide
 from demur.samplers.base import Forwarder, OnText, Sampler
 from demur.settings import ClusteringSettings
-from demur.types import ELSEWHERE, Answer, Degradation, Question, Sample, Signals, Work
+from demur.types import ELSEWHERE, Answer, Clustering, Degradation, Message, Question, Sample, Signals, Work
 
 MIN_PARTIAL_SAMPLES = 2
 
@@ -42,7 +43,7 @@ _NLI_SHARE = 0.2
 _NLI_RESERVE_SECONDS = 2.0
 
 # The caller chose it: no reason to refuse a strict one.
-_ACCEPTED_BY_STRICT = {Degradation.MODIFIED_SAMPLING}
+_ACCEPTED_BY_STRICT = {Degradation.MODIFIED_SAMPLING, Degradation.SAMPLING_SKIPPED}
 
 # What the next try may not meet; all else would be the same again.
 _PASSING = {Degradation.DEADLINE, Degradation.NLI_UNAVAILABLE, Degradation.PARTIAL_SAMPLES}
@@ -223,16 +224,41 @@ class Engine:
         hear = judge.hear if rated is None else _heard_beside(rated.answer, judge.hear)
         reserve = min(_NLI_RESERVE_SECONDS, _NLI_SHARE * question.timeout_seconds)
         seconds = max(0.0, clock.seconds_left() - reserve)
-        messages, sampling = self._template.messages(question), question.sampling
+        messages = self._template.messages(question)
         with tracing.span("generate", is_call=True) as span:
-            spans.tell_request(span, self.model, messages, sampling)
-            drawn = await draw(self._sampler, messages, sampling, seconds, hear, on_text, enough)
+            spans.tell_request(span, self.model, messages, question.sampling)
+            drawn = await self._draw_in_turn(question, messages, seconds, hear, on_text, enough)
             spans.tell_samples(span, drawn.samples, drawn.greedy, drawn.n_prompt_tokens, drawn.n_completion_tokens)
         if drawn.deadline_reached and (question.on_deadline == "error" or len(drawn.samples) < MIN_PARTIAL_SAMPLES):
             raise _too_late(question)
-        if not drawn.samples:
+        if not drawn.samples and not drawn.alone:
             raise BackendError("the language model finished none of the samples")
         return replace(drawn, rated=rated.answer) if rated else drawn
+
+    async def _draw_in_turn(
+        self,
+        question: Question,
+        messages: Sequence[Message],
+        seconds: float,
+        hear: Callable[[Sample], None],
+        on_text: OnText | None,
+        enough: anyio.CancelScope,
+    ) -> Draw:
+        """All at once; in a cascade the T=0 answer first, and the samples only where it will not do."""
+        sampling, begun = question.sampling, perf_counter()
+        served = Served(self.model, self.nli_model, has_greedy=True)
+        if not self._calibration.may_do_without_samples(question, served):
+            return await draw(self._sampler, messages, sampling, seconds, hear, on_text, enough)
+        first = await draw_greedy(self._sampler, messages, sampling, seconds, on_text)
+        if first is not None:
+            signals = token_signals(token_confidence(first))
+            alone = self._calibration.read_alone(question, served, signals, is_non_answer=gives_no_answer(first))
+            if alone is not None:
+                return Draw((), first, sampling.n, deadline_reached=False, stopped_early=True, alone=alone)
+            hear(first)
+        left = max(0.0, seconds - (perf_counter() - begun))
+        rest = replace(sampling, with_greedy=False)
+        return replace(await draw(self._sampler, messages, rest, left, hear, None, enough), greedy=first)
 
     def _conclude(self, id_: str, question: Question, evidence: _Evidence, work: Work, clock: _Clock) -> Answer:
         drawn, clustering, choice = evidence.drawn, evidence.meanings.clustering, evidence.choice
@@ -241,12 +267,12 @@ class Engine:
         degraded = reservations(question, drawn, evidence.judge, uncertainty)
         _refuse_if_strict(question, degraded)
         read = read_signals(uncertainty, tokens, n_samples=len(drawn.samples), greedy_agrees=_greedy_agrees(evidence))
-        reading = self._calibration.read(
+        reading = drawn.alone or self._calibration.read(
             question,
             Served(self.model, self.nli_model, has_greedy=drawn.greedy is not None),
             read,
             degraded,
-            agreement=uncertainty.agreement,
+            agreement=agreement(clustering, choice.semantic_id),
             is_non_answer=gives_no_answer(choice.sample),
         )
         signals = _signals(question, evidence, reading)
@@ -290,6 +316,8 @@ def _heard_beside(rated: Sample, hear: Callable[[Sample], None]) -> Callable[[Sa
 
 async def _judged(question: Question, drawn: Draw, judge: Judge, clock: _Clock) -> _Evidence:
     """Each step may use most of the time that is left; the rest is for what follows it."""
+    if drawn.alone and drawn.greedy:
+        return _Evidence(drawn, Meanings(Clustering(()), None), Choice(drawn.greedy, None, None), None, judge)
     meanings = await judge.meanings(question.text, drawn, seconds=0.8 * clock.seconds_left())
     choice = choose(drawn.samples, meanings.clustering, drawn.beside, meanings.beside_id, question.answer_strategy)
     grounds = None
@@ -314,8 +342,11 @@ def _signals(question: Question, evidence: _Evidence, reading: Reading) -> Signa
 
 
 def _greedy_agrees(evidence: _Evidence) -> bool | None:
-    """Whether the answer beside the samples lies in the heaviest cluster; None where there is none (`no_greedy`)."""
-    return evidence.meanings.beside_id == evidence.choice.heaviest_id if evidence.drawn.beside else None
+    """Whether the answer beside the samples lies in the heaviest cluster; None where there is none (`no_greedy`), or
+    nothing but it."""
+    if evidence.drawn.beside is None or not evidence.drawn.samples:
+        return None
+    return evidence.meanings.beside_id == evidence.choice.heaviest_id
 
 
 def _too_late(question: Question) -> DeadlineExceeded:

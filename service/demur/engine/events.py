@@ -48,6 +48,8 @@ def retold(answer: Answer) -> Iterator[Event]:
     """What there is to tell of an answer that is there already."""
     n = answer.question.sampling.n
     yield Begun(answer.id, n)
+    if not answer.samples:
+        return
     yield from map(Landed, answer.samples)
     placed = {sample.index: id_ for sample, id_ in zip(answer.samples, answer.semantic_ids, strict=True)}
     yield Grown(tuple(placed.get(i) for i in range(n)))

@@ -23,9 +23,14 @@ from demur.types import Cluster, Clustering, Degradation, Question, Sample, Samp
 
 LONG_ANSWER_WORDS = 40
 
+_UNMEASURED = Uncertainty(None, None, None, None, None, None, None, None)
+
 
 def measure(samples: Sequence[Sample], clustering: Clustering, choice: Choice, sampling: Sampling) -> Uncertainty:
-    """Likelihood-based numbers are None unless samples come from the unmodified model (T=1, top_p=1)."""
+    """Likelihood-based numbers are None unless samples come from the unmodified model (T=1, top_p=1); without samples
+    all are."""
+    if not samples:
+        return _UNMEASURED
     is_unmodified = sampling.is_unmodified
     return Uncertainty(
         semantic_entropy=semantic_entropy(clustering),
@@ -41,7 +46,7 @@ def measure(samples: Sequence[Sample], clustering: Clustering, choice: Choice, s
 
 def view_clusters(samples: Sequence[Sample], clustering: Clustering, sampling: Sampling) -> tuple[Cluster, ...]:
     """The meanings as people see them, in order of first appearance."""
-    masses = cluster_masses(clustering, samples) if sampling.is_unmodified else None
+    masses = cluster_masses(clustering, samples) if samples and sampling.is_unmodified else None
     views = []
     for index in range(clustering.n_clusters):
         members = clustering.members(index)
@@ -69,6 +74,8 @@ def gives_no_answer(sample: Sample) -> bool:
 
 def reservations(question: Question, drawn: Draw, judge: Judge, uncertainty: Uncertainty) -> tuple[Degradation, ...]:
     """Why numbers are missing, or weaker than usual."""
+    if drawn.alone:
+        return (Degradation.SAMPLING_SKIPPED,)
     is_unmodified = question.sampling.is_unmodified
     found = {
         Degradation.NO_LOGPROBS: _lacks_logprobs(drawn, uncertainty, is_unmodified=is_unmodified),

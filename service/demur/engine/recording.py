@@ -12,7 +12,6 @@ def record(answer: Answer, metrics: Metrics) -> None:
     model, decision = answer.model, answer.decision
     metrics.answers.labels(model, answer.question.quality, decision.action.value, decision.reason.value).inc()
     metrics.confidence.labels(model, decision.action.value).observe(answer.confidence)
-    metrics.clusters.labels(model).observe(answer.uncertainty.num_clusters)
     if answer.calibration is not None:
         metrics.calibration_fitted.labels(model).set(answer.calibration.fitted_at.timestamp())
     for reason in answer.degraded:
@@ -25,7 +24,10 @@ def _record_signals(answer: Answer, metrics: Metrics) -> None:
     """A missing signal is not observed: it must not pass for 0."""
     uncertainty = answer.uncertainty
     seen = exemplar()
-    metrics.entropy.labels(answer.model, "discrete").observe(uncertainty.semantic_entropy, seen)
+    if uncertainty.num_clusters is not None:
+        metrics.clusters.labels(answer.model).observe(uncertainty.num_clusters)
+    if uncertainty.semantic_entropy is not None:
+        metrics.entropy.labels(answer.model, "discrete").observe(uncertainty.semantic_entropy, seen)
     if uncertainty.semantic_entropy_normalized is not None:
         metrics.entropy_normalized.labels(answer.model).observe(uncertainty.semantic_entropy_normalized, seen)
     if uncertainty.semantic_entropy_weighted is not None:

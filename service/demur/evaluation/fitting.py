@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from demur import __version__
 from demur.calibration.base import Method
 from demur.calibration.costs import cost_threshold, cost_threshold_before_retrieval
 from demur.calibration.outcomes import IntArray, Outcomes, TwoStageOutcomes, split_by_group
-from demur.calibration.profile import Certificate, CurvePoint, Figures, Profile, ProfileKey, Provenance, Stage
+from demur.calibration.profile import Certificate, Figures, Profile, ProfileKey, Provenance, Stage
 from demur.calibration.risk_control import (
     TUNING_SHARE,
     Certified,
@@ -24,26 +23,19 @@ from demur.calibration.risk_control import (
     certify_two_stage,
 )
 from demur.calibration.selection import MIN_LABELS, AnyCalibrator, select
-from demur.calibration.trials import ranked
 from demur.errors import NotCalibratable
-from demur.evaluation.calibration_error import (
-    brier_score,
-    expected_calibration_error,
-    perfect_model_error,
-    smooth_calibration_error,
-)
-from demur.evaluation.discrimination import auroc
-from demur.evaluation.judged import JudgedAnswer, correctness, labelled
+from demur.evaluation.cascading import Cascade, fit_cascade
+from demur.evaluation.figures import figures
+from demur.evaluation.judged import JudgedAnswer, labelled, outcomes_of
 from demur.types import Scope
 
-_MIN_FOR_FIGURES = 30
-_N_CURVE = 50
 _ROOM = 1.2  # refusals are spread by chance over both parts, and count for nothing in the first
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked for. `delta` is the whole doubt allowed: two scopes share it. `retrieval_id`: both stages.
+    """What is asked for. `delta` is the whole doubt allowed: scopes share it. `retrieval_id`: both stages; `cascade`:
+    answers without samples, too.
 
     `wrong_cost` of a wrong answer, where abstaining costs 1: thresholds of least expected cost, and no certificate.
     """
@@ -59,10 +51,16 @@ class Target:
     wants_certificate: bool = True
     wrong_cost: float | None = None
     seed: int = 0
+    cascade: bool = False
 
     @property
     def certifies(self) -> bool:
         return self.wants_certificate and self.wrong_cost is None
+
+    @property
+    def delta_each(self) -> float:
+        """Of each scope."""
+        return self.delta / (1 + (self.retrieval_id is not None) + self.cascade)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +93,11 @@ def fit_profile(answers: Sequence[JudgedAnswer], target: Target) -> Fitted:
     questions = _questions(answers, target)
     first = questions.stages[0]
     calibrators = [_map(stage, questions.tuning, target.method) for stage in questions.stages]
-    outcomes = [_outcomes(stage, kept) for stage, kept in zip(questions.stages, calibrators, strict=True)]
+    outcomes = [outcomes_of(stage, kept) for stage, kept in zip(questions.stages, calibrators, strict=True)]
     found = _certify(outcomes, questions, target) if target.certifies else {}
+    cascade = _cascade(answers, questions, calibrators[0], target) if target.certifies and target.cascade else None
+    if cascade is not None:
+        found["cascade"] = cascade.found
     certificates = tuple(_certificate(s, c, target) for s, c in found.items() if isinstance(c, Certified))
     stages = [
         Stage(calibrator, _figures(stage, seen, questions.held_out), stage[0].prompt_template)
@@ -109,6 +110,7 @@ def fit_profile(answers: Sequence[JudgedAnswer], target: Target) -> Fitted:
         key=_common_key(first),
         closed_book=stages[0],
         with_context=stages[1] if len(stages) > 1 else None,
+        greedy=cascade.stage if cascade and isinstance(cascade.found, Certified) else None,
         certificates=certificates,
         uncertified_answer_min=first_min,
         uncertified_answer_min_after_retrieval=later_min,
@@ -160,22 +162,11 @@ def _map(stage: Sequence[JudgedAnswer], tuning: IntArray, method: Method | Liter
     return select(labelled([stage[i] for i in tuning if not stage[i].is_refusal]), method).calibrator
 
 
-def _outcomes(stage: Sequence[JudgedAnswer], calibrator: AnyCalibrator) -> Outcomes:
-    """Of all answers; one that lacks a signal that the map reads is never given a promise, and never answered here."""
-    confidence = np.full(len(stage), -math.inf)
-    able = [i for i, a in enumerate(stage) if not a.is_refusal and all(n in a.signals for n in calibrator.signals)]
-    if able:
-        confidence[able] = calibrator.p_correct(
-            np.array([[stage[i].signals[name] for name in calibrator.signals] for i in able], dtype=np.float64)
-        )
-    return Outcomes(confidence, correctness(stage))
-
-
 def _certify(
     outcomes: Sequence[Outcomes], questions: _Questions, target: Target
 ) -> dict[Scope, Certified | Infeasible]:
-    """Each scope has its own callers; where there are two, each has half of the doubt."""
-    alpha, delta = target.max_risk, target.delta / len(outcomes)
+    """Each scope has its own callers, and an equal part of the doubt."""
+    alpha, delta = target.max_risk, target.delta_each
     tuning, held_out = questions.tuning, questions.held_out
     found: dict[Scope, Certified | Infeasible] = {
         "closed_book": certify_closed_book(
@@ -201,55 +192,40 @@ def _uncertified(outcomes: Sequence[Outcomes], target: Target, *, has_certificat
     return cost_threshold_before_retrieval(both, wrong=target.wrong_cost, abstain=1.0, retrieve=cost), last
 
 
-def _certificate(scope: Scope, certified: Certified, target: Target) -> Certificate:
-    is_two_stage = scope == "two_stage"
-    return Certificate(
-        scope=scope,
-        answer_min=certified.rule.answer_min,
-        answer_min_after_retrieval=certified.rule.answer_min_after_retrieval if is_two_stage else None,
-        retrieval_id=target.retrieval_id if is_two_stage else None,
-        retrieval_rate=certified.trial.retrieval_rate,
-        alpha=certified.alpha,
-        delta=certified.delta,
-        n_calibration=certified.trial.n,
-        n_accepted=certified.trial.n_accepted,
-        errors=certified.trial.errors,
-    )
+def _cascade(
+    answers: Sequence[JudgedAnswer], questions: _Questions, by_samples: AnyCalibrator, target: Target
+) -> Cascade:
+    """On all answers from memory; those that took no part in the maps are parted in the same proportion."""
+    every = list({answer.id: answer for answer in answers if answer.stage == "closed_book"}.values())
+    whole = questions.stages[0]
+    tuning, known = {whole[i].id for i in questions.tuning}, {answer.id for answer in whole}
+    rest = np.array([i for i, answer in enumerate(every) if answer.id not in known], dtype=np.int64)
+    more, _ = split_by_group(rest, len(questions.tuning) / len(whole), target.seed)
+    is_tuning = np.array([answer.id in tuning for answer in every])
+    is_tuning[rest[more]] = True
+    return fit_cascade(every, is_tuning, by_samples, alpha=target.max_risk, delta=target.delta_each)
 
 
 def _figures(stage: Sequence[JudgedAnswer], outcomes: Outcomes, held_out: IntArray) -> Figures:
-    """On held-out answers that are no refusals."""
-    rows = np.array([i for i in held_out if np.isfinite(outcomes.confidence[i])], dtype=np.int64)
-    if len(rows) < _MIN_FOR_FIGURES:
-        return Figures(len(rows), None, None, None, None, None, None)
-    p, y = outcomes.confidence[rows], outcomes.is_correct[rows]
-    agreement = np.array([stage[i].scores["agreement"] for i in rows])
-    return Figures(
-        n=len(rows),
-        accuracy=float(y.mean()),
-        auroc=auroc(p, y),
-        brier=brier_score(p, y),
-        brier_uncalibrated=brier_score(agreement, y),
-        smooth_ece=smooth_calibration_error(p, y),
-        smooth_ece_perfect=perfect_model_error(p),
-        smooth_ece_uncalibrated=smooth_calibration_error(agreement, y),
-        ece=expected_calibration_error(p, y),
-        ece_uncalibrated=expected_calibration_error(agreement, y),
-        curve=_curve(outcomes.rows(held_out)),
-    )
+    return figures(outcomes.rows(held_out), np.array([stage[i].scores["agreement"] for i in held_out]))
 
 
-def _curve(outcomes: Outcomes) -> tuple[CurvePoint, ...]:
-    """At the levels of confidence that occur, thinned evenly over them where they are many."""
-    order = ranked(outcomes)
-    kept = np.unique(np.linspace(0, len(order.levels) - 1, min(_N_CURVE, len(order.levels))).round().astype(int))
-    return tuple(
-        CurvePoint(
-            confidence=float(order.levels[i]),
-            coverage=float(order.n_accepted[i] / outcomes.n),
-            risk=float(order.errors[i] / order.n_accepted[i]),
-        )
-        for i in kept
+def _certificate(scope: Scope, certified: Certified, target: Target) -> Certificate:
+    is_two_stage, is_cascade = scope == "two_stage", scope == "cascade"
+    trial, first, second = certified.trial, certified.rule.answer_min, certified.rule.answer_min_after_retrieval
+    return Certificate(
+        scope=scope,
+        answer_min=second if is_cascade and second is not None else first,
+        answer_min_after_retrieval=second if is_two_stage else None,
+        retrieval_id=target.retrieval_id if is_two_stage else None,
+        retrieval_rate=trial.retrieval_rate if is_two_stage else 0.0,
+        skip_min=first if is_cascade else None,
+        skip_rate=1.0 - trial.retrieval_rate if is_cascade else 0.0,
+        alpha=certified.alpha,
+        delta=certified.delta,
+        n_calibration=trial.n,
+        n_accepted=trial.n_accepted,
+        errors=trial.errors,
     )
 
 

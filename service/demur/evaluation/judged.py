@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from demur.calibration.base import BoolArray
-from demur.calibration.outcomes import Labelled
+from demur.calibration.base import BoolArray, Calibrator
+from demur.calibration.outcomes import Labelled, Outcomes
 from demur.calibration.profile import ProfileKey
 from demur.calibration.signals import SIGNALS
 from demur.errors import DatasetUnreadable
@@ -41,12 +42,21 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Grade:
+    """What the grader says of one text."""
+
+    is_correct: bool
+    is_refusal: bool
+
+
+@dataclass(frozen=True, slots=True)
 class JudgedAnswer:
     """One answer to the question `id`, as `grader` judged it. `is_voided`: too degraded for any profile to speak.
 
     `signals` are what maps read. `scores` grow with how sure the answer seems: entropies and the length in
     words carry a minus sign; `majority_share` is the share of the most frequent normalised text, no model asked;
-    `stated_confidence` is what the model says when it is asked.
+    `stated_confidence` is what the model says when it is asked. `greedy` is the grade of the T=0 answer where another
+    one was given.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}
@@ -63,6 +73,17 @@ class JudgedAnswer:
     cost: Cost
     key: ProfileKey
     prompt_template: str | None
+    greedy: Grade | None = None
+
+    @property
+    def of_greedy(self) -> Grade | None:
+        """The grade of the T=0 answer; None where nobody judged it.
+
+        It is the answer given where the caller wants that one, and else where it lies in the heaviest cluster.
+        """
+        strategy = self.key.answer_strategy
+        is_given = strategy == "greedy" or (strategy == "auto" and self.signals.get("greedy_agrees") == 1.0)
+        return Grade(self.is_correct, self.is_refusal) if is_given else self.greedy
 
 
 _ANSWER: TypeAdapter[JudgedAnswer] = TypeAdapter(JudgedAnswer)
@@ -103,6 +124,23 @@ def labelled(answers: Sequence[JudgedAnswer]) -> Labelled:
     values = np.array([[answer.signals[name] for name in signals] for answer in answers], dtype=np.float64)
     _, groups = np.unique([answer.id for answer in answers], return_inverse=True)
     return Labelled(signals, values.reshape(len(answers), len(signals)), correctness(answers), groups.astype(np.int64))
+
+
+def outcomes_of(answers: Sequence[JudgedAnswer], calibrator: Calibrator) -> Outcomes:
+    """What would be answered at which threshold: never a refusal, nor what is voided or lacks a signal that the map
+    reads, and is given no promise."""
+    confidence = np.full(len(answers), -math.inf)
+    able = [i for i, answer in enumerate(answers) if _can_be_read(answer, calibrator)]
+    if able:
+        confidence[able] = calibrator.p_correct(
+            np.array([[answers[i].signals[name] for name in calibrator.signals] for i in able], dtype=np.float64)
+        )
+    return Outcomes(confidence, correctness(answers))
+
+
+def _can_be_read(answer: JudgedAnswer, calibrator: Calibrator) -> bool:
+    is_whole = all(name in answer.signals for name in calibrator.signals)
+    return is_whole and not (answer.is_refusal or answer.is_voided)
 
 
 def correctness(answers: Sequence[JudgedAnswer]) -> BoolArray:

@@ -117,7 +117,8 @@ class Metrics:
         )
         self.samples = self._counter(
             "demur_samples_total",
-            "Samples by what became of them; `saved`: not drawn, as enough had landed, or an answer was remembered.",
+            "Samples by what became of them; `saved`: not drawn, as enough had landed, the T=0 answer would do, or an "
+            "answer was remembered.",
             model=_MODEL,
             outcome=("ok", "truncated", "error", "cancelled", "saved"),
         )

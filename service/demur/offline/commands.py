@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from demur import __version__
-from demur.calibration.profile import Certificate, Profile, write_profile
+from demur.calibration.profile import Certificate, Figures, Profile, write_profile
 from demur.calibration.risk_control import Certified, Infeasible
 from demur.errors import DatasetUnreadable, NotCalibratable
 from demur.evaluation.assessment import Assessment, assess
@@ -130,6 +130,10 @@ def calibrate(
             help="Of a wrong answer, where abstaining costs 1: thresholds of least expected cost, and no promise.",
         ),
     ] = None,
+    cascade: Annotated[
+        bool,
+        typer.Option("--cascade", help="Certify answering without samples, too, where the T=0 answer is sure enough."),
+    ] = False,
     certificate: Annotated[bool, typer.Option(help="--no-certificate: calibrate confidence, promise nothing.")] = True,
     judged: Judged = False,
     model: Model = None,
@@ -142,6 +146,8 @@ def calibrate(
     place = out or url
     if place is None or (out and url):
         fail("say where the profile goes: --out FILE, or --url of a running service")
+    if cascade and (url or wrong_cost is not None or not certificate):
+        fail("--cascade is a promise, fitted here: give --out, and neither --wrong-cost nor --no-certificate")
     _make_room(out)
     asking = Asking(model, n, temperature, max_tokens, seed, retrieval_id is not None)
     material = _material(data, grader, judged, asking)
@@ -157,6 +163,7 @@ def calibrate(
         wants_certificate=certificate,
         wrong_cost=wrong_cost,
         seed=seed,
+        cascade=cascade,
     )
     if isinstance(place, str):
         kept = upload(place, api_key, material.answers, target, activate=activate)
@@ -331,11 +338,12 @@ def _write_report(folder: Path, origin: Origin, assessments: Sequence[Assessment
 def _show(fitted: Fitted, target: Target, out: Path) -> None:
     profile = fitted.profile
     table = Table(title=f"{profile.id} ({profile.provenance.population})", title_justify="left", show_header=False)
-    for name, stage in (("from memory", profile.closed_book), ("with passages", profile.with_context)):
+    maps = {"from memory": profile.closed_book, "with passages": profile.with_context, "no samples": profile.greedy}
+    for name, stage in maps.items():
         if stage:
             f = stage.figures
             table.add_row(f"{name}: map", f"{stage.calibrator.method} on {', '.join(stage.calibrator.signals)}")
-            table.add_row(f"{name}: held out", _held_out(f.n, f.auroc, f.brier, f.brier_uncalibrated, f.smooth_ece))
+            table.add_row(f"{name}: held out", _held_out(f, "least token" if stage is profile.greedy else "agreement"))
     for certificate in profile.certificates:
         table.add_row(f"{certificate.scope.replace('_', ' ')}: promise", _promise(certificate))
         table.add_row(f"{certificate.scope.replace('_', ' ')}: will do", _effect(certificate))
@@ -349,11 +357,11 @@ def _show(fitted: Fitted, target: Target, out: Path) -> None:
     console.print(f"written to {out}; serve it with DEMUR_CALIBRATION__PROFILES={out.parent}")
 
 
-def _held_out(n: int, auroc: float | None, brier: float | None, raw: float | None, smooth_ece: float | None) -> str:
-    if brier is None or raw is None or smooth_ece is None:
-        return f"{n} answers: too few to tell how good it is"
-    shown = "not measurable" if auroc is None else f"{auroc:.3f}"
-    return f"{n} answers: AUROC {shown}, Brier {brier:.3f} (agreement as it stands {raw:.3f}), smECE {smooth_ece:.3f}"
+def _held_out(f: Figures, score: str) -> str:
+    if f.brier is None or f.brier_uncalibrated is None or f.smooth_ece is None:
+        return f"{f.n} answers: too few to tell how good it is"
+    brier = f"Brier {f.brier:.3f} ({score} as it stands {f.brier_uncalibrated:.3f})"
+    return f"{f.n} answers: AUROC {shown(f.auroc)}, {brier}, smECE {f.smooth_ece:.3f}"
 
 
 def _promise(one: Certificate) -> str:
@@ -366,6 +374,8 @@ def _promise(one: Certificate) -> str:
 def _effect(one: Certificate) -> str:
     thresholds = _thresholds(one.answer_min, one.answer_min_after_retrieval)
     retrieved = f", look up {one.retrieval_rate:.0%}" if one.scope == "two_stage" else ""
+    if one.skip_min is not None:
+        retrieved, thresholds = f", {one.skip_rate:.0%} without samples", f"from {one.skip_min:.3f}, else {thresholds}"
     return f"answer {one.n_accepted / one.n_calibration:.0%} of questions{retrieved} ({thresholds})"
 
 

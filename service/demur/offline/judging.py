@@ -15,7 +15,7 @@ from demur.engine.measuring import gives_no_answer
 from demur.errors import DatasetUnreadable, DemurError
 from demur.evaluation.dataset import Dataset, DatasetRow
 from demur.evaluation.graders import Grader, matches_exactly
-from demur.evaluation.judged import Cost, JudgedAnswer, ScoreName, Stage
+from demur.evaluation.judged import Cost, Grade, JudgedAnswer, ScoreName, Stage
 from demur.offline.stated import ask_confidence
 from demur.samplers.base import Sampler
 from demur.samplers.scripted import ScriptedAnswer, ScriptedSampler
@@ -122,7 +122,7 @@ async def _judge_one(engine: Engine, row: DatasetRow, stage: Stage, question: Qu
         stage=stage,
         answer=answer.text,
         grader=grader.name,
-        is_correct=await _is_correct(row, stage, question, answer, grader),
+        is_correct=await _is_correct(row, stage, question, answer.text, grader),
         is_refusal=gives_no_answer(answer.chosen),
         is_voided=is_void(answer.degraded, answer.nli_model),
         signals=answer.signals,
@@ -130,17 +130,34 @@ async def _judge_one(engine: Engine, row: DatasetRow, stage: Stage, question: Qu
         cost=Cost(answer.work.n_completion_tokens, answer.work.n_pairs, 0.0 if row.samples else seconds),
         key=engine.profile_key(answer),
         prompt_template=engine.template_digest if question.context else None,
+        greedy=await _grade_of_greedy(row, stage, question, answer, grader),
     )
 
 
-async def _is_correct(row: DatasetRow, stage: Stage, question: Question, answer: Answer, grader: Grader) -> bool:
+async def _grade_of_greedy(
+    row: DatasetRow, stage: Stage, question: Question, answer: Answer, grader: Grader
+) -> Grade | None:
+    """None where it is the answer given, and where there is nothing to judge it by."""
+    greedy = answer.greedy
+    if greedy is None or answer.chosen.is_greedy or not (row.references or _is_labelled(row, stage, greedy.text)):
+        return None
+    if gives_no_answer(greedy):
+        return Grade(is_correct=False, is_refusal=True)
+    return Grade(await _is_correct(row, stage, question, greedy.text, grader), is_refusal=False)
+
+
+async def _is_correct(row: DatasetRow, stage: Stage, question: Question, text: str, grader: Grader) -> bool:
     """The label of the row where it judges this answer, else the grader's verdict."""
-    judged = row.answer if stage == "closed_book" or row.context_samples is None else None
-    if row.label is not None and judged is not None and matches_exactly(answer.text, [judged]):
+    if row.label is not None and _is_labelled(row, stage, text):
         return row.label
     if not row.references:
         raise DatasetUnreadable("the answer given is not the one that was labelled, and there are no references")
-    return await grader.is_correct(question.text, answer.text, row.references)
+    return await grader.is_correct(question.text, text, row.references)
+
+
+def _is_labelled(row: DatasetRow, stage: Stage, text: str) -> bool:
+    judged = row.answer if stage == "closed_book" or row.context_samples is None else None
+    return row.label is not None and judged is not None and matches_exactly(text, [judged])
 
 
 async def _with_stated(sampler: Sampler, judged: JudgedAnswer, question: Question) -> JudgedAnswer:
@@ -158,7 +175,7 @@ def _scores(answer: Answer, stated: float | None) -> dict[ScoreName, float]:
     shares = exact_match([sample.text for sample in answer.samples]).frequencies
     found: dict[ScoreName, float | None] = {
         "agreement": uncertainty.agreement,
-        "semantic_entropy": -uncertainty.semantic_entropy,
+        "semantic_entropy": _negated(uncertainty.semantic_entropy),
         "semantic_entropy_weighted": _negated(uncertainty.semantic_entropy_weighted),
         "predictive_entropy": _negated(uncertainty.predictive_entropy),
         "token_probability": tokens.mean if tokens else None,

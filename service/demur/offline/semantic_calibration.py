@@ -166,11 +166,12 @@ async def _measure(
     for row, question in asked:
         try:
             answer = await engine.answer(question)
+            agreement = answer.uncertainty.agreement
             if gives_no_answer(answer.chosen):
                 n_refused += 1
-            else:
+            elif agreement is not None:
                 labels.append(await grader.is_correct(question.text, answer.text, row.references))
-                confidence.append(answer.uncertainty.agreement)
+                confidence.append(agreement)
         except DemurError:  # counted, and shown
             n_failed += 1
         on_done()

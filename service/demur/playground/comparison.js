@@ -36,7 +36,7 @@ function rows(entries, isSame) {
     row("Verdict", results.map((r) => chip(r.decision))),
     row("Answer", results.map((r) => el("span", { class: "said" }, r.answer ?? "–"))),
     row("Confidence", results.map((r) => share(r.confidence))),
-    row("Semantic entropy", results.map((r) => nats(r.uncertainty.semantic_entropy))),
+    row("Semantic entropy", results.map((r) => (r.uncertainty.semantic_entropy === null ? "–" : nats(r.uncertainty.semantic_entropy)))),
     row("Meanings", results.map(strip)),
     row("Groundedness", results.map((r) => (r.groundedness === null ? "–" : share(r.groundedness)))),
     row("Time", results.map(time)),

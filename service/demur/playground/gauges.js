@@ -18,6 +18,7 @@ export function showGauges(root, entry, decided) {
 
 function entropy(result) {
   const { semantic_entropy: value, predictive_entropy: wordings } = result.uncertainty;
+  if (value === null) return missing("Semantic entropy", degradedWords("sampling_skipped"));
   const n = result.sampling.completed;
   const full = Math.log(n);
   const told = wordings === null ? "" : ` Over wordings: ${nats(wordings)}.`;

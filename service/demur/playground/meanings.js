@@ -70,7 +70,7 @@ export class Meanings {
     this.#slots.forEach((slot) => slot.remove());
     this.#place(columns);
     const isAlone = result.greedy && result.greedy.cluster === null;
-    this.#landing.replaceChildren(...(isAlone ? [el("span", { class: "note" }, "No sample means the same:"), this.#pills.get("greedy")] : []));
+    this.#landing.replaceChildren(...(isAlone ? [el("span", { class: "note" }, n ? "No sample means the same:" : "No samples were drawn:"), this.#pills.get("greedy")] : []));
   }
 
   #reset() {

@@ -7,6 +7,7 @@ import { answerText } from "./shading.js";
 import { degradedWords, reasonWords, verdicts, verdictWord } from "./words.js";
 
 const SHOWN_AS_BADGE = new Set(["uncalibrated"]);
+const STAGES = { closed_book: "first answers", two_stage: "with one retrieval", cascade: "first answers, with samples or without" };
 
 /** Fills `root`. `decided` is what is to be shown: {decision, reason, policy, retrieval, isOwn}; `actions` are
  * {lookUp, askAgain}. */
@@ -89,7 +90,7 @@ function badges(result, decided, actions) {
 }
 
 function guarantee({ alpha, delta, scope, population, n_calibration: n }) {
-  const stages = scope === "closed_book" ? "first answers" : "with one retrieval";
+  const stages = STAGES[scope];
   const title = `${stages}; tested on ${n} questions like ${population}; confidence ${rate(1 - delta)}`;
   return el("span", { class: "badge strong", title }, `at most ${rate(alpha)} of answers wrong`);
 }

@@ -68,17 +68,19 @@ def sift(audits: Iterable[Audit], key_digest: str | None = None) -> Sifted:
     """Those with that profile key; without one, with the key that most have. Raises NotCalibratable.
 
     Answers with passages are left out: who looks things up does so where the first answer did not do, and audits of the
-    two stages are not of the same questions, so that they bear no promise about both.
+    two stages are not of the same questions, so that they bear no promise about both. Those of cascades count as asked
+    for in another way: which of them have samples is no matter of chance.
     """
     from_memory = [a for a in audits if not a.record.n_passages and a.record.retrieval.attempt == 0]
-    by_key = Counter(audit.record.key for audit in from_memory if audit.record.key is not None)
+    whole = [audit for audit in from_memory if audit.record.sampling.mode != "cascade"]
+    by_key = Counter(audit.record.key for audit in whole if audit.record.key is not None)
     chosen = next((key for key, _ in by_key.most_common() if key_digest in (None, key.digest)), None)
     if chosen is None:
         raise NotCalibratable(
             "no answer with that profile key has a label of source `audit`; 100 are needed. DEMUR_AUDIT__RATE has "
             "answers drawn, GET /v1/audits hands them out, and POST /v1/feedback takes their labels"
         )
-    mine = [audit for audit in from_memory if audit.record.key == chosen]
+    mine = [audit for audit in whole if audit.record.key == chosen]
     said = "\n".join(f"{audit.record.id} {audit.is_correct}" for audit in mine)
     return Sifted(
         [_judged(audit, chosen) for audit in mine],
@@ -99,7 +101,7 @@ def _judged(audit: Audit, key: ProfileKey) -> JudgedAnswer:
         is_refusal=is_refusal,
         is_voided=is_void(record.degraded, record.nli_model) or bool(record.sampling.passed_on),
         signals=record.signals,
-        scores={"agreement": record.uncertainty.agreement},
+        scores={} if record.uncertainty.agreement is None else {"agreement": record.uncertainty.agreement},
         cost=Cost(0, 0, 0.0),
         key=key,
         prompt_template=None,

@@ -21,7 +21,8 @@ class Sampler(Protocol):
     def sample(
         self, messages: Sequence[Message], sampling: Sampling, on_text: OnText | None = None
     ) -> AsyncGenerator[Sample, None]:
-        """Yield the greedy answer (`is_greedy`) and `sampling.n` independent ones, each when it is finished.
+        """Yield the greedy answer (`is_greedy`) and `sampling.n` independent ones, each when it is finished; without
+        the greedy one where not `sampling.with_greedy`, and no other where `n` is 0.
 
         Indices of the samples are 0 ... n-1, of the greedy answer 0; the order of arrival is free. A draw that
         fails is dropped; `BackendError` is raised only when none succeeded. The same seed gives the same answers.

@@ -106,7 +106,7 @@ class Decoder:
                 break
             rows = _keep(rows, cache, going)
             logits = self._step(rows, cache)
-        if n_failed == sampling.n + 1:
+        if n_failed == sampling.n_drawn:
             raise BackendError("the language model gave logits that are not numbers: its weights may be damaged")
 
     def _encode(self, messages: Sequence[Message], sampling: Sampling) -> list[int]:
@@ -165,7 +165,8 @@ class Decoder:
 def _rows(sampling: Sampling) -> list[_Row]:
     """Each row's generator depends on the seed and its index alone, so that no row's end changes another's draws."""
     seed = secrets.token_hex(16) if sampling.seed is None else sampling.seed
-    return [_Row(0, None), *(_Row(i, random.Random(f"{seed}/{i}")) for i in range(sampling.n))]
+    samples = [_Row(i, random.Random(f"{seed}/{i}")) for i in range(sampling.n)]
+    return [_Row(0, None), *samples] if sampling.with_greedy else samples
 
 
 def _extend(rows: Sequence[_Row], logits: Tensor, sampling: Sampling) -> None:

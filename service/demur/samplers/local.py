@@ -25,7 +25,7 @@ _CLOSED = "the language model has been shut down"
 class LocalSampler:
     """Draws from a Hugging Face causal language model in this process, on a GPU where there is one.
 
-    One thread owns the model. Requests run one after another in order of arrival, each as one batch of its n + 1
+    One thread owns the model. Requests run one after another in order of arrival, each as one batch of all its
     answers: so what runs beside a request never changes its numbers, and with them its answers. One that is closed
     while it waits never starts; one that runs stops before its next forward pass (a pass under way is finished).
 
@@ -110,7 +110,7 @@ class LocalSampler:
         except Exception as error:
             if n_drawn == 0:
                 raise _translate(error) from error
-            logger.warning("a request kept %d of %d answers: %s", n_drawn, sampling.n + 1, error, exc_info=error)
+            logger.warning("a request kept %d of %d answers: %s", n_drawn, sampling.n_drawn, error, exc_info=error)
 
     def _open_decoder(self) -> Decoder:
         if self._decoder is None:

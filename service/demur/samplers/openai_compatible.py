@@ -169,8 +169,9 @@ class OpenAISampler:
     def _plan(self, messages: tuple[Message, ...], sampling: Sampling, base: int, known: Capabilities) -> list[_Draw]:
         together = _Draw(Ask.of(messages, sampling, n=sampling.n, cache_salt=self._salt.of(sampling.cache_scope)))
         in_one = self._use_n == "yes" or (self._use_n == "auto" and known.has_n)
-        samples = [together] if in_one else _singly(together, 0, base)
-        return [*([_Draw(together.ask.greedy())] if known.has_greedy else []), *samples]
+        samples = [together] if in_one and sampling.n else _singly(together, 0, base)
+        has_greedy = known.has_greedy and sampling.with_greedy
+        return [*([_Draw(together.ask.greedy())] if has_greedy else []), *samples]
 
     def _missing(self, draw: _Draw, n_got: int, base: int) -> list[_Draw]:
         """A server that gave fewer than asked ignores `n`, or caps it: the others are drawn one by one."""

@@ -100,7 +100,8 @@ class ScriptedSampler:
         written = [_to_answer(entry) for entry in self._answers(question, sampling)]
         others = written[1:] or written
         draws = [written[0], *(others[i % len(others)] for i in range(sampling.n))]
-        return sorted(enumerate(draws), key=lambda draw: draw[1].delay_seconds)
+        wanted = list(enumerate(draws))[0 if sampling.with_greedy else 1 :]
+        return sorted(wanted, key=lambda draw: draw[1].delay_seconds)
 
     async def _is_due(self, moment: float) -> bool:
         """Wait until then; False where the sampler is closed before."""

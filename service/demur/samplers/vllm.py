@@ -108,10 +108,9 @@ class VLLMSampler:
         loop = asyncio.get_running_loop()
         prompt = await loop.run_in_executor(self._tokenizing, encode, tuple(messages), sampling, salt)
         engine = self.engine  # it may have been closed meanwhile
-        running = {
-            self._start(engine.complete(prompt, sampling, None, on_text)),
-            *(self._start(engine.complete(prompt, sampling, index)) for index in range(sampling.n)),
-        }
+        running = {self._start(engine.complete(prompt, sampling, index)) for index in range(sampling.n)}
+        if sampling.with_greedy:
+            running.add(self._start(engine.complete(prompt, sampling, None, on_text)))
         failure: DemurError = BackendError("the language model gave no answer")
         n_drawn = 0
         try:

@@ -19,7 +19,8 @@ class Guarantee:
     """With confidence 1 - delta, at most a share alpha of the answered questions is answered wrongly.
 
     It holds for questions that come from where `population` came from, and was tested on `n_calibration` of them, of
-    which `n_accepted` were answered, `errors` wrongly. `two_stage`: answered at once or after one retrieval, together.
+    which `n_accepted` were answered, `errors` wrongly. `two_stage`: answered at once or after one retrieval, together;
+    `cascade`: answered without samples or with them, together.
     """
 
     scope: Scope
@@ -55,7 +56,7 @@ class Work:
     `n_pairs_speculative` were asked before all samples had landed, and not needed in the end; they are not among
     `n_pairs`. `nli_seconds` is all the time for which pairs of this answer were with the NLI model; of it,
     `nli_hidden_seconds` lay before the last sample had landed, within `generate_seconds`. `n_samples_saved` were given
-    up because enough had landed.
+    up because enough had landed, or not begun because the T=0 answer would do.
     """
 
     n_pairs: int = 0

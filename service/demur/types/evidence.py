@@ -54,16 +54,16 @@ class TokenConfidence:
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """Entropies in nats, shares in [0, 1]; None where the number cannot be computed."""
+    """Entropies in nats, shares in [0, 1]; None where the number cannot be computed: all are without samples."""
 
-    semantic_entropy: float
+    semantic_entropy: float | None
     semantic_entropy_normalized: float | None
     semantic_entropy_weighted: float | None
     predictive_entropy: float | None
-    num_clusters: int
-    agreement: float
-    sample_coverage: float
-    refusal_fraction: float
+    num_clusters: int | None
+    agreement: float | None
+    sample_coverage: float | None
+    refusal_fraction: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ class Sampling:
     """How answers are drawn: one greedy (T=0) answer, and `n` at `temperature`.
 
     adaptive: `n` are begun, and those that are not finished are given up as soon as one meaning leads clearly among at
-    least `min_n`.
+    least `min_n`. cascade: the greedy answer comes first, and no samples where a profile certified that its tokens will
+    do; else as fixed. `n` is 0 where the greedy answer is drawn alone, `with_greedy` False where it is there already.
     Requests of different `cache_scope` share nothing in the language model's prefix cache. `passed_on` is a JSON object
     of further fields for the language model's server, or empty.
     """
@@ -45,6 +46,12 @@ class Sampling:
     passed_on: str = ""
     mode: SamplingMode = "fixed"
     min_n: int = 5
+    with_greedy: bool = True
+
+    @property
+    def n_drawn(self) -> int:
+        """Of samples and greedy answer together."""
+        return self.n + self.with_greedy
 
     @property
     def is_unmodified(self) -> bool:

@@ -39,6 +39,7 @@ class Degradation(StrEnum):
     SAMPLES_TRUNCATED = "samples_truncated"
     LONG_ANSWERS = "long_answers"
     UNCALIBRATED = "uncalibrated"
+    SAMPLING_SKIPPED = "sampling_skipped"
     DEADLINE = "deadline"
     CACHE_UNAVAILABLE = "cache_unavailable"
 
@@ -47,12 +48,12 @@ LogprobSource = Literal["raw", "processed", "unknown"]
 AnswerStrategy = Literal["auto", "mode", "greedy"]
 OnAbstain = Literal["annotate", "replace", "omit"]
 OnDeadline = Literal["partial", "error"]
-SamplingMode = Literal["fixed", "adaptive"]
+SamplingMode = Literal["fixed", "adaptive", "cascade"]
 CacheMode = Literal["default", "bypass", "refresh", "only"]
 CacheStatus = Literal["hit", "miss", "bypass", "refresh", "shared"]
 
 ANONYMOUS = "anonymous"  # the tenant where there are no API keys
 ELSEWHERE = "elsewhere"  # the model of samples that were not drawn here
 Role = Literal["system", "user", "assistant", "developer"]
-Scope = Literal["closed_book", "two_stage"]
+Scope = Literal["closed_book", "two_stage", "cascade"]
 SignalName = Literal["agreement", "semantic_entropy", "mean_logprob", "min_logprob", "greedy_agrees", "sample_coverage"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from demur.calibration.fused import FusedCalibrator
 from demur.calibration.platt import PlattCalibrator
 from demur.calibration.profile import Certificate, Figures, Profile, ProfileKey, Provenance, Stage
 
@@ -27,6 +29,7 @@ KEY = ProfileKey(
 FIGURES = Figures(900, 0.7, 0.8, 0.15, 0.2, 0.03, 0.05)
 CLOSED_BOOK = Certificate("closed_book", 0.7, 0.1, 0.1, 900, 400, 25)
 TWO_STAGE = Certificate("two_stage", 0.8, 0.1, 0.05, 900, 600, 40, 0.6, "wiki-1", 0.5)
+CASCADE = Certificate("cascade", 0.75, 0.1, 0.05, 900, 420, 30, skip_min=0.85, skip_rate=0.3)
 PROFILE = Profile(
     id="cal_test",
     key=KEY,
@@ -35,4 +38,10 @@ PROFILE = Profile(
     uncertified_answer_min=0.9,
     with_context=Stage(PlattCalibrator(1.0, 0.5), FIGURES, "template"),
     certificates=(CLOSED_BOOK, TWO_STAGE),
+)
+# Sure are T=0 answers whose least logprob l has 1 / (1 + exp(-(2 l + 2.2))) >= .85: l = -.05 gives .891.
+CASCADING = replace(
+    PROFILE,
+    greedy=Stage(FusedCalibrator(("min_logprob",), (0.0,), (1.0,), (2.0,), 2.2, 1.0), FIGURES),
+    certificates=(CLOSED_BOOK, TWO_STAGE, CASCADE),
 )

@@ -16,9 +16,10 @@ from demur.calibration.fused import FusedCalibrator
 from demur.calibration.isotonic import IsotonicCalibrator
 from demur.calibration.profile import MAX_BYTES, Certificate, Stage, read_profile, read_profiles, write_profile
 from demur.calibration.selection import AnyCalibrator
+from demur.calibration.trials import Rule
 from demur.errors import ProfileUnreadable
 from demur.types import Guarantee, Policy, Retrieval
-from tests.unit.calibration.profiles import CLOSED_BOOK, FIGURES, KEY, PROFILE, TWO_STAGE
+from tests.unit.calibration.profiles import CASCADE, CASCADING, CLOSED_BOOK, FIGURES, KEY, PROFILE, TWO_STAGE
 
 WIKI = Retrieval(id="wiki-1")
 FUSED = FusedCalibrator(("agreement", "mean_logprob"), (0.1, -2.0), (1.5, 0.7), (0.9, 0.3), 0.2, 1.0)
@@ -62,6 +63,41 @@ def test_a_certificate_covers_those_it_was_tested_for(
 ) -> None:
     """Two-stage: this retriever, once. Closed book: the first attempt from memory, whatever follows for the rest."""
     assert PROFILE.certificate(retrieval, has_context=has_context) == certificate
+
+
+@pytest.mark.parametrize(
+    ("retrieval", "has_context", "certificate"),
+    [
+        (Retrieval(), False, CASCADE),
+        (Retrieval(id="other"), False, CASCADE),
+        (WIKI, False, TWO_STAGE),
+        (Retrieval(), True, None),
+        (Retrieval(attempt=1), False, None),
+    ],
+)
+def test_a_cascade_takes_the_place_of_the_closed_book(
+    retrieval: Retrieval, has_context: bool, certificate: Certificate | None
+) -> None:
+    """For those who ask for one; where there is none, the closed book's own holds for them, too."""
+    found = CASCADING.certificate(retrieval, has_context=has_context, cascades=True)
+    assert found == certificate
+    assert CASCADING.certificate(Retrieval(), has_context=False) == CLOSED_BOOK
+    assert PROFILE.certificate(Retrieval(), has_context=False, cascades=True) == CLOSED_BOOK
+
+
+def test_a_cascade_has_two_bounds() -> None:
+    """Of the tokens first, then of the samples; the policy shown is that of the samples."""
+    assert CASCADE.rule == Rule(0.85, 0.75)
+    assert CASCADING.policy(CASCADE).answer_min == 0.75
+
+
+def test_a_cascade_needs_its_map() -> None:
+    with pytest.raises(ValueError, match="needs a map of the greedy answer's tokens"):
+        replace(CASCADING, greedy=None)
+    with pytest.raises(ValueError, match="has a bound for doing without samples"):
+        replace(CASCADE, scope="closed_book")
+    with pytest.raises(ValueError, match="has a bound for doing without samples"):
+        replace(CASCADE, skip_min=None)
 
 
 def test_thresholds_are_those_of_the_certificate() -> None:

@@ -13,7 +13,13 @@ from demur.calibration.binomial import binomial_cdf
 from demur.calibration.conformal import conformal_threshold
 from demur.calibration.costs import cost_threshold, cost_threshold_before_retrieval
 from demur.calibration.outcomes import Outcomes, TwoStageOutcomes, split_by_group
-from demur.calibration.risk_control import Certified, Infeasible, certify_closed_book, certify_two_stage
+from demur.calibration.risk_control import (
+    Certified,
+    Infeasible,
+    certify_cascade,
+    certify_closed_book,
+    certify_two_stage,
+)
 from demur.calibration.trials import NEVER, Rule, Trial, candidate_thresholds, closed_book_trials, two_stage_trial
 
 CONFORMAL = Outcomes(
@@ -195,6 +201,28 @@ def test_retrieval_is_used_where_it_helps() -> None:
     cheap = certify_two_stage(seen, seen, alpha=0.1, delta=0.05, retrieval_cost=0.5)
     assert isinstance(cheap, Certified)
     assert cheap.trial.retrieval_rate == 0.5
+
+
+def test_a_cascade_saves_samples_where_it_costs_nothing() -> None:
+    """1,000 questions. 300 have a sure T=0 answer, 10 of these wrong; samples would catch half of those, and are sure
+    of 200 others, 20 of them wrong. Skipping the 300: 30 errors in 500 answers, instead of 25 in 495."""
+    alone = Outcomes(np.repeat([0.9, 0.1], [300, 700]), np.repeat([False, True, False], [10, 290, 700]))
+    by_samples = np.repeat([False, True, False, True, False], [10, 290, 20, 180, 500])
+    seen = TwoStageOutcomes(alone, Outcomes(np.repeat([0.2, 0.8, 0.2], [5, 495, 500]), by_samples))
+    assert two_stage_trial(seen, Rule(NEVER, 0.5)) == Trial(1000, 495, 25, pytest.approx(99.0), 1.0)
+    found = certify_cascade(seen, seen, alpha=0.1, delta=0.05)
+    assert isinstance(found, Certified)
+    assert (found.trial.n_accepted, found.trial.errors, found.trial.retrieval_rate) == (500, 30, 0.7)
+    assert 0.1 < found.rule.answer_min < 0.9
+
+
+def test_what_always_draws_samples_is_no_cascade() -> None:
+    """Nothing is sure by its tokens: a threshold for samples could be proven, and saves none of them."""
+    alone = Outcomes(np.full(800, 0.2), np.tile([True, False], 400))
+    later = Outcomes(np.tile([0.95, 0.2], 400), np.tile([True, False], 400))
+    seen = TwoStageOutcomes(alone, later)
+    assert isinstance(certify_two_stage(seen, seen, alpha=0.1, delta=0.05), Certified)
+    assert isinstance(certify_cascade(seen, seen, alpha=0.1, delta=0.05), Infeasible)
 
 
 @pytest.mark.parametrize(("alpha", "delta"), [(0.0, 0.1), (1.0, 0.1), (0.1, 0.0), (0.1, 1.5)])

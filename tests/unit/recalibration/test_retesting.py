@@ -22,7 +22,7 @@ from demur.recalibration.retesting import Retesting, Window, contradicted, windo
 from demur.settings import ClusteringSettings
 from demur.storage.records import LabelledAnswer
 from demur.storage.sqlite import SqliteStore
-from demur.types import Action, Degradation, Reason, Retrieval
+from demur.types import Action, Degradation, Reason, Retrieval, Sampling
 from tests.records import feedback, record
 from tests.unit.calibration.profiles import KEY, PROFILE
 
@@ -73,11 +73,13 @@ def test_only_answers_given_under_the_promise_count() -> None:
         _audit(0.5),
         _audit(0.5, calibration_id="cal_other"),
         _audit(0.5, certificate="two_stage"),
+        _audit(0.5, certificate="cascade"),
         _audit(0.5, certificate=None),
         _audit(0.5, decision=Action.RETRIEVE, is_correct=False),
         _audit(2),
     ]
     assert windows(audits, _profile(), "closed_book", seconds=10 * DAY) == [Window(0, 2, 1)]
+    assert windows(audits, _profile(), "cascade", seconds=10 * DAY) == [Window(0, 1, 0)]
 
 
 def test_time_since_the_fit_is_cut_into_windows() -> None:
@@ -185,7 +187,8 @@ async def test_labelled_audits_are_read_page_by_page(store: SqliteStore) -> None
 
 
 def test_the_most_frequent_way_of_asking_is_taken() -> None:
-    """Others are counted; answers with passages take no part; refusals and degraded ones are marked."""
+    """Others are counted, cascades among them; answers with passages take no part; refusals and degraded ones are
+    marked."""
     other = replace(KEY, n_samples=5)
     audits = [
         *(_audit(0.1, degraded=()) for _ in range(3)),
@@ -193,12 +196,13 @@ def test_the_most_frequent_way_of_asking_is_taken() -> None:
         _audit(0.1, n_passages=2),
         _audit(0.1, retrieval=Retrieval(attempt=1)),
         _audit(0.1, key=None),
+        _audit(0.1, sampling=Sampling(mode="cascade")),
         _audit(0.1, reason=Reason.NON_ANSWER),
         _audit(0.1, degraded=(Degradation.PARTIAL_SAMPLES,)),
     ]
     random.Random(0).shuffle(audits)
     sifted = sift(audits)
-    assert (len(sifted.answers), sifted.n_others) == (5, 2)
+    assert (len(sifted.answers), sifted.n_others) == (5, 3)
     assert sum(a.is_refusal and not a.is_correct for a in sifted.answers) == 1
     assert sum(a.is_voided for a in sifted.answers) == 1
     assert len(sift(audits, other.digest).answers) == 1

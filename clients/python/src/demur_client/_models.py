@@ -41,16 +41,19 @@ class Guarantee(Model):
 
 
 class Uncertainty(Model):
-    """Entropies in nats, all shares in [0, 1]; None: could not be computed, `degraded` says why."""
+    """Entropies in nats, all shares in [0, 1]; None: could not be computed, `degraded` says why.
 
-    semantic_entropy: float
+    With `sampling={"mode": "cascade"}` all may be None: the answer was sure enough without samples.
+    """
+
+    semantic_entropy: float | None
     semantic_entropy_normalized: float | None
     semantic_entropy_weighted: float | None
     predictive_entropy: float | None
-    num_clusters: int
-    agreement: float
-    sample_coverage: float
-    refusal_fraction: float
+    num_clusters: int | None
+    agreement: float | None
+    sample_coverage: float | None
+    refusal_fraction: float | None
 
 
 class TokenConfidence(Model):

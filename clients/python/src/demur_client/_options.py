@@ -28,7 +28,7 @@ class SamplingOption(TypedDict, total=False):
     max_tokens: int
     stop: Sequence[str]
     seed: int | None
-    mode: Literal["fixed", "adaptive"]
+    mode: Literal["fixed", "adaptive", "cascade"]
     min_n: int | None
 
 
