@@ -23,7 +23,7 @@ from demur.samplers.base import OnText
 from demur.samplers.chat_template import encode_messages
 from demur.samplers.checkpoint import load_checkpoint
 from demur.samplers.next_token import next_tokens
-from demur.samplers.settled import settled
+from demur.samplers.settled import first_stop, settled
 from demur.types import Message, Sample, Sampling
 
 
@@ -146,7 +146,7 @@ class Decoder:
         if not (has_ended or is_full or sampling.stop):
             return None
         text = self._text(row)
-        cut = min((at for at in map(text.find, filter(None, sampling.stop)) if at >= 0), default=None)
+        cut = first_stop(text, sampling.stop)
         if cut is None and not (has_ended or is_full):
             return None
         return Sample(

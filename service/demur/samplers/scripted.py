@@ -12,7 +12,7 @@ import anyio
 
 from demur.errors import BackendError, ContextLengthExceeded
 from demur.samplers.base import OnText
-from demur.samplers.settled import settled
+from demur.samplers.settled import first_stop, settled
 from demur.types import Message, Sample, Sampling
 
 _CLOSED = "the scripted sampler has been closed"
@@ -129,7 +129,7 @@ def _to_sample(answer: ScriptedAnswer, place: int, sampling: Sampling, n_prompt:
     """Cut at `max_tokens` words and at the first stop string; tokens and logprobs stay as drawn up to the cut."""
     n_tokens = _n_drawn(answer.tokens, sampling)
     text = "".join(answer.tokens[:n_tokens])
-    stop_at = _first_stop(text, sampling.stop)
+    stop_at = first_stop(text, sampling.stop)
     is_cut = stop_at is None and n_tokens < len(answer.tokens)
     return Sample(
         text=text[:stop_at],
@@ -154,13 +154,9 @@ def _write(text: str, on_text: OnText) -> None:
 def _n_drawn(tokens: Sequence[str], sampling: Sampling) -> int:
     """Tokens up to `max_tokens`, or up to the one that completes a stop string."""
     for n in range(1, min(len(tokens), sampling.max_tokens) + 1):
-        if _first_stop("".join(tokens[:n]), sampling.stop) is not None:
+        if first_stop("".join(tokens[:n]), sampling.stop) is not None:
             return n
     return min(len(tokens), sampling.max_tokens)
-
-
-def _first_stop(text: str, stop: Sequence[str]) -> int | None:
-    return min((at for at in map(text.find, stop) if at >= 0), default=None)
 
 
 def _tokens(text: str) -> list[str]:

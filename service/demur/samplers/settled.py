@@ -17,9 +17,15 @@ def settled(text: str, stop: Sequence[str] = ()) -> str:
     if may_be_thinking(text):
         return ""
     answer = strip_reasoning(text).rstrip(_HALF_A_CHARACTER)
-    cut = min((at for at in map(answer.find, filter(None, stop)) if at >= 0), default=len(answer))
-    held = max((_overlap(answer, each) for each in stop), default=0) if cut == len(answer) else 0
-    return answer[: cut - held].strip()
+    cut = first_stop(answer, stop)
+    if cut is None:
+        cut = len(answer) - max((_overlap(answer, each) for each in stop), default=0)
+    return answer[:cut].strip()
+
+
+def first_stop(text: str, stop: Sequence[str]) -> int | None:
+    """Where the stop string begins that is whole first, and so ended the text."""
+    return min(((at + len(each), at) for each in stop if each and (at := text.find(each)) >= 0), default=(0, None))[1]
 
 
 def _overlap(text: str, stop: str) -> int:

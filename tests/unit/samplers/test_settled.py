@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur.samplers.reasoning import strip_reasoning
-from demur.samplers.settled import settled
+from demur.samplers.settled import first_stop, settled
 
 CASES: list[tuple[str, tuple[str, ...], str]] = [
     ("It is Paris", (), "It is Paris"),
@@ -17,6 +17,8 @@ CASES: list[tuple[str, tuple[str, ...], str]] = [
     ("Paris\nQx", ("\nQuestion",), "Paris\nQx"),
     ("Paris. END and more", ("END",), "Paris."),
     ("a", ("abc", "b"), ""),
+    ("ba", ("a", "baa"), "b"),
+    ("baa", ("a", "baa"), "b"),
     ("<thi", (), ""),
     ("<", (), ""),
     ("<b>", (), "<b>"),
@@ -33,6 +35,14 @@ def test_what_may_change_is_held_back(text: str, stop: tuple[str, ...], expected
     assert settled(text, stop) == expected
 
 
+@pytest.mark.parametrize(
+    ("stop", "expected"), [((), None), (("x", ""), None), (("c",), 2), (("bcd", "c"), 2), (("c", "bc"), 1)]
+)
+def test_the_stop_string_that_is_whole_first_ends_the_text(stop: tuple[str, ...], expected: int | None) -> None:
+    """In abcd; of two that end together the longer one, which leaves less."""
+    assert first_stop("abcd", stop) == expected
+
+
 @given(
     st.booleans(),
     st.text("ab \n.<th", max_size=30),
@@ -42,7 +52,7 @@ def test_what_was_said_stays_said(thinks: bool, written: str, stop: list[str]) -
     """Letter by letter: each time what was said before and more, and in the end no more than the answer."""
     text = f"<think>a b</think>{written}" if thinks else written
     answer = strip_reasoning(text)
-    cut = min((at for at in map(answer.find, stop) if at >= 0), default=len(answer))
+    cut = first_stop(answer, stop)
     said = [settled(text[:n], stop) for n in range(len(text) + 1)]
     for before, after in zip(said, [*said[1:], answer[:cut].strip()], strict=True):
         assert after.startswith(before)
