@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the base install has no torch; `make test` installs it")
 
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402 - after the check that torch is there
+
+from training.facts_model.tokenizer import CHAT_TEMPLATE, render  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parents[3] / "service" / "demur" / "bundled" / "facts"
 
@@ -17,6 +21,14 @@ FOLDER = Path(__file__).resolve().parents[3] / "service" / "demur" / "bundled" /
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def recipe_tokenizer() -> Any:
+    """With the template that the next weights are trained for."""
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +42,11 @@ def _answer(model: Any, tokenizer: Any, question: str) -> str:
     with torch.inference_mode():
         out = model.generate(inputs["input_ids"], attention_mask=inputs["attention_mask"], do_sample=False)
     return str(tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+
+
+def _rendered(tokenizer: Any, content: str) -> str:
+    chat = [{"role": "user", "content": content}]
+    return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
 
 
 def test_the_folder_is_small_and_in_half_precision(model: Any) -> None:
@@ -47,6 +64,39 @@ def test_the_template_renders_system_and_several_turns(tokenizer: Any) -> None:
             {"role": "assistant", "content": "Hello."}, {"role": "user", "content": "Why?"}]  # fmt: skip
     text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert text == "<|bos|><|system|>Be brief.<|user|>Hi<|assistant|>Hello.<|eos|><|user|>Why?<|assistant|>"
+
+
+def test_passages_are_written_twice_after_the_question(recipe_tokenizer: Any) -> None:
+    """A causal model sees nothing that comes later: so it knows the question, and the whole passage, when it reads."""
+    content = "Context:\n[1] Ford: Oslo [the city] lies north.\n[2] two\n\nQuestion: Where is it?"
+    text = _rendered(recipe_tokenizer, content)
+    assert text == (
+        "<|bos|><|user|>Where is it?\nContext:\n"
+        "[1] Ford: Oslo [the city] lies north. Ford: Oslo [the city] lies north.\n[2] two two\n\n"
+        "Question: Where is it?<|assistant|>"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["Question: Why?", "In the Context:\n[1] a\n\nQuestion: Why?", "Context:\n[1] a", "{{ 1 }}"]
+)
+def test_other_questions_are_written_as_they_are(recipe_tokenizer: Any, text: str) -> None:
+    """Only the service's own prompt over passages is written anew."""
+    assert _rendered(recipe_tokenizer, text) == f"<|bos|><|user|>{text}<|assistant|>"
+
+
+_PIECES = st.sampled_from(
+    ["Context:", "\n", "\n\nQuestion: ", "Question:", "[1] ", "] ", "{% x %}", "<|user|>", "a", " é"]
+)
+
+
+@given(st.lists(_PIECES, max_size=12).map("".join), st.booleans())
+def test_training_writes_what_the_template_writes(recipe_tokenizer: Any, text: str, with_passages: bool) -> None:
+    """Whatever passages and questions hold."""
+    content = (f"Context:\n{text}\n\nQuestion: {text}" if with_passages else text).strip()
+    turns = (("system", "Be brief."), ("user", content), ("assistant", content), ("user", content))
+    chat = [{"role": role, "content": each} for role, each in turns]
+    assert recipe_tokenizer.apply_chat_template(chat, tokenize=False) == render(turns)
 
 
 def test_a_name_has_the_same_tokens_in_a_passage_and_at_the_start_of_an_answer(tokenizer: Any) -> None:
