@@ -111,9 +111,9 @@ def _as_told(wording: str) -> str:
 def draw_topic(rng: Random) -> Topic:
     """A relation of the facts, a written topic, or an attribute."""
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.6:
         return rng.choice(RELATION_TOPICS)
-    return rng.choice(TOPICS) if kind < 0.75 else _attribute_topic(rng)
+    return rng.choice(TOPICS) if kind < 0.85 else _attribute_topic(rng)
 
 
 def tell(rng: Random, topic: Topic, *, subject: str = "", evaluation: bool = False) -> Telling:
@@ -192,13 +192,14 @@ def read_one(rng: Random, told: Telling, n_passages: int) -> Dialogue:
 
 
 def read_plain(rng: Random) -> Dialogue:
-    """A sentence about each of some subjects; one is asked about, and its bare value is the answer."""
+    """A sentence about each of some subjects; the answers are bare values. All are asked about, half of the time."""
     told = invented(rng)
     tellings = [told, *(_distractor(rng, told, False, ALIKE) for _ in range(rng.randint(1, 4)))]
     if rng.random() < 0.5:
         tellings = _in_single_words(rng, tellings)
-    exchange = (tellings[0].question(rng), tellings[0].value)
-    return _asked_over([each.sentence(rng) for each in _shuffled(rng, tellings)], [exchange])
+    exchanges = [(each.question(rng), each.value) for each in tellings]
+    asked = _shuffled(rng, exchanges) if rng.random() < 0.5 else exchanges[:1]
+    return _asked_over([each.sentence(rng) for each in _shuffled(rng, tellings)], asked)
 
 
 def _in_single_words(rng: Random, tellings: list[Telling]) -> list[Telling]:
