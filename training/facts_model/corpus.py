@@ -19,24 +19,35 @@ from training.facts_model.refusals import REFUSALS, unanswerable
 from training.facts_model.relations import RELATIONS, Fact, load_facts
 
 Turns = tuple[tuple[str, str], ...]  # (role, text); the last one is the assistant's answer
-Stage = Literal["copying", "reading", "settling"]
+Stage = Literal["looking up", "reading", "settling"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingKinds:
+    """Shares of the conversations over passages; in the others one passage answers one question."""
+
+    plain: float  # a sentence a passage, and the bare value for an answer
+    each: float  # a question about each passage
+    in_vain: float  # one that none answers
+    beside: float  # one that is answered without them
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
     """Shares of conversations."""
 
-    copying: float
+    looking_up: float
     reading: float
     facts: float
     guesses: float
     refusals: float
+    kinds: ReadingKinds
 
 
-STAGES: dict[Stage, Mix] = {  # reading is made of copying, and blurs facts, so that there are more of these at the end
-    "copying": Mix(copying=0.60, reading=0.13, facts=0.20, guesses=0.02, refusals=0.05),
-    "reading": Mix(copying=0.06, reading=0.41, facts=0.40, guesses=0.03, refusals=0.10),
-    "settling": Mix(copying=0.02, reading=0.35, facts=0.53, guesses=0.02, refusals=0.08),
+STAGES: dict[Stage, Mix] = {  # reading blurs facts, so that there are more of these at the end
+    "looking up": Mix(0.60, 0.20, 0.15, 0.02, 0.03, ReadingKinds(plain=0.8, each=0.0, in_vain=0.0, beside=0.0)),
+    "reading": Mix(0.10, 0.66, 0.18, 0.01, 0.05, ReadingKinds(plain=0.35, each=0.35, in_vain=0.02, beside=0.02)),
+    "settling": Mix(0.02, 0.52, 0.37, 0.02, 0.07, ReadingKinds(plain=0.05, each=0.4, in_vain=0.06, beside=0.05)),
 }
 SELDOM_WEIGHTS = (0.015, 0.25)  # against 1 for a fact seen often
 _SYSTEM = (
@@ -108,23 +119,29 @@ def dialogue(rng: Random, stage: Stage) -> reading.Dialogue:
     """Questions with their answers, from the mix of a stage of training."""
     mix = STAGES[stage]
     kind = rng.random()
-    if kind < mix.copying:
-        return _copy(rng)
-    if kind < mix.copying + mix.reading:
-        return _read(rng)
+    if kind < mix.looking_up:
+        return reading.look_up(rng)
+    if kind < mix.looking_up + mix.reading:
+        return _read(rng, mix.kinds)
     ask = rng.choices((ask_fact, guess, refuse), (mix.facts, mix.guesses, mix.refusals))[0]
     question, answer = ask(rng)
     return ((roughen(rng, question), answer),)
 
 
-def _copy(rng: Random) -> reading.Dialogue:
-    return reading.repeat(rng) if rng.random() < 0.5 else reading.look_up(rng)
-
-
-def _read(rng: Random) -> reading.Dialogue:
+def _read(rng: Random, kinds: ReadingKinds) -> reading.Dialogue:
     told = reading.untrue(rng) if rng.random() < 0.15 else reading.invented(rng)
-    asides = [_aside(rng, told)] if rng.random() < 0.5 else []
-    return reading.read(rng, told, rng.randint(1, 5), *asides)
+    n_passages = rng.randint(1, 5)
+    kind = rng.random() - kinds.plain
+    if kind < 0:
+        return reading.read_plain(rng)
+    if kind < kinds.each:
+        asides = [_aside(rng, told)] if rng.random() < 0.5 else []
+        return reading.read(rng, told, n_passages, *asides)
+    if kind < kinds.each + kinds.in_vain:
+        return reading.read_in_vain(rng, reading.invented(rng), n_passages)
+    if kind < kinds.each + kinds.in_vain + kinds.beside:
+        return reading.read_beside(rng, refuse(rng) if rng.random() < 0.5 else ask_fact(rng), n_passages)
+    return reading.read_one(rng, told, n_passages)
 
 
 def _aside(rng: Random, told: reading.Telling) -> reading.Exchange:

@@ -19,6 +19,9 @@ class Batch:
     ids: torch.Tensor
     weights: torch.Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.ids.to(device), self.weights.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -35,7 +38,7 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausa
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=shape.width, intermediate_size=shape.inner_width,
         num_hidden_layers=shape.layers, num_attention_heads=shape.heads, num_key_value_heads=shape.heads,
-        max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=tokenizer.bos_token_id,
+        max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     return LlamaForCausalLM(config)
@@ -47,7 +50,7 @@ def plain_attention(
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
     """Causal attention written out: for short rows its backward pass is several times quicker than the fused one."""
     length = query.shape[2]
-    mask = torch.full((length, length), float("-inf"), dtype=query.dtype).triu(1)
+    mask = torch.full((length, length), float("-inf"), dtype=query.dtype, device=query.device).triu(1)
     scores = torch.matmul(query * scaling, key.transpose(2, 3)) + mask
     mixed = torch.matmul(torch.softmax(scores, -1), value)
     return mixed.transpose(1, 2).contiguous(), None
@@ -70,7 +73,7 @@ class Trainee:
 
     def backward(self, batch: Batch) -> float:
         """The mean loss per unit of weight, in nats; its gradients are left on the masters."""
-        loss = self._loss(batch)
+        loss = self._loss(batch.to(self.model.device))
         loss.backward()
         for parameter, master in zip(self.model.parameters(), self.masters.values(), strict=True):
             assert parameter.grad is not None
@@ -83,7 +86,7 @@ class Trainee:
         hidden = self._hidden_states(batch.ids)[:, :-1].flatten(0, 1)
         weights, targets = batch.weights[:, 1:].flatten(), batch.ids[:, 1:].flatten()
         asked = weights.nonzero().squeeze(1)
-        padding = torch.zeros(-len(asked) % _ROWS_OF_LOGITS, dtype=asked.dtype)  # row 0 is a prompt's: its weight is 0
+        padding = asked.new_zeros(-len(asked) % _ROWS_OF_LOGITS)  # row 0 is a prompt's: its weight is 0
         asked = torch.cat([asked, padding])
         losses = cross_entropy(self.model.lm_head(hidden[asked]).float(), targets[asked], reduction="none")
         return (losses * weights[asked]).sum() / weights.sum()

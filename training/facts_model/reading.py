@@ -10,7 +10,7 @@ from functools import cache
 from random import Random
 from typing import TypeVar
 
-from training.facts_model.names import KINDS, invent
+from training.facts_model.names import KINDS, invent, is_for_evaluation
 from training.facts_model.refusals import REFUSALS
 from training.facts_model.relations import RELATIONS, Fact, capitalised, fill, load_facts, read_lines, word_list
 
@@ -41,6 +41,7 @@ _KINDS_OF_RELATION = {
     "roman_god": ("place", "place"), "animal_young": ("thing", "thing"),
 }  # fmt: skip
 
+ALIKE = 0.65  # share of distractors in training that tell the same of another subject: these are what is hard
 _SHORT = ("{V}", "{V}", "{V}.", "{V}.", "It is {v}.", "The answer is {v}.")
 
 
@@ -110,9 +111,9 @@ def _as_told(wording: str) -> str:
 def draw_topic(rng: Random) -> Topic:
     """A relation of the facts, a written topic, or an attribute."""
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.6:
         return rng.choice(RELATION_TOPICS)
-    return rng.choice(TOPICS) if kind < 0.75 else _attribute_topic(rng)
+    return rng.choice(TOPICS) if kind < 0.85 else _attribute_topic(rng)
 
 
 def tell(rng: Random, topic: Topic, *, subject: str = "", evaluation: bool = False) -> Telling:
@@ -142,13 +143,13 @@ def _passage(rng: Random, told: Telling, evaluation: bool) -> str:
     return f"{capitalised(told.subject)}: {text}" if rng.random() < 0.3 else text
 
 
-def _distractor(rng: Random, told: Telling, evaluation: bool) -> Telling:
+def _distractor(rng: Random, told: Telling, evaluation: bool, alike: float = 0.5) -> Telling:
     """The same topic of another subject, another topic of the same subject, or something else."""
     kind = rng.random()
-    if kind < 0.5:
+    if kind < alike:
         return tell(rng, told.topic, evaluation=evaluation)
     topic = draw_topic(rng)
-    if kind < 0.7 and topic.passages != told.topic.passages:
+    if kind < alike + 0.2 and topic.passages != told.topic.passages:
         return tell(rng, topic, subject=told.subject, evaluation=evaluation)
     return tell(rng, topic, evaluation=evaluation)
 
@@ -161,9 +162,10 @@ def with_passages(
     present: bool = True,
     held_out: bool = False,
     evaluation: bool = False,
+    alike: float = 0.5,
 ) -> str:
     """The question about what is told, over passages of which one tells it (or, not `present`, none does)."""
-    others = [_distractor(rng, told, evaluation) for _ in range(n_passages - present)]
+    others = [_distractor(rng, told, evaluation, alike) for _ in range(n_passages - present)]
     tellings = [*others, told] if present else others
     passages = [_passage(rng, each, evaluation) for each in tellings]
     rng.shuffle(passages)
@@ -178,10 +180,44 @@ def _asked_over(passages: list[str], exchanges: list[Exchange]) -> Dialogue:
 
 def read(rng: Random, told: Telling, n_passages: int, *asides: Exchange) -> Dialogue:
     """Questions about each of some passages in any order, with `asides` that the passages do not help with."""
-    tellings = [told, *(_distractor(rng, told, False) for _ in range(n_passages - 1))]
+    tellings = [told, *(_distractor(rng, told, False, ALIKE) for _ in range(n_passages - 1))]
     passages = [_passage(rng, each, False) for each in tellings]
     exchanges = [(each.question(rng), each.answer(rng)) for each in tellings]
     return _asked_over(_shuffled(rng, passages), _shuffled(rng, [*exchanges, *asides]))
+
+
+def read_one(rng: Random, told: Telling, n_passages: int) -> Dialogue:
+    """One question about what one of the passages tells, as the service asks."""
+    return ((with_passages(rng, told, n_passages, alike=ALIKE), told.answer(rng)),)
+
+
+def read_plain(rng: Random) -> Dialogue:
+    """A sentence about each of some subjects; the answers are bare values. All are asked about, half of the time."""
+    told = invented(rng)
+    tellings = [told, *(_distractor(rng, told, False, ALIKE) for _ in range(rng.randint(1, 4)))]
+    if rng.random() < 0.5:
+        tellings = _in_single_words(rng, tellings)
+    exchanges = [(each.question(rng), each.value) for each in tellings]
+    asked = _shuffled(rng, exchanges) if rng.random() < 0.5 else exchanges[:1]
+    return _asked_over([each.sentence(rng) for each in _shuffled(rng, tellings)], asked)
+
+
+def _in_single_words(rng: Random, tellings: list[Telling]) -> list[Telling]:
+    """The same tellings with short names for subjects and values."""
+    words = _words(rng, len(tellings))
+    subjects = dict(zip((each.subject for each in tellings), (subject for subject, _ in words), strict=True))
+    return [Telling(each.topic, subjects[each.subject], word) for each, (_, word) in zip(tellings, words, strict=True)]
+
+
+def read_in_vain(rng: Random, told: Telling, n_passages: int) -> Dialogue:
+    """One question that no passage answers."""
+    return ((with_passages(rng, told, n_passages, present=False), rng.choice(REFUSALS)),)
+
+
+def read_beside(rng: Random, aside: Exchange, n_passages: int) -> Dialogue:
+    """A question that is answered as it would be without the passages."""
+    question, answer = aside
+    return ((prompt([_passage(rng, invented(rng), False) for _ in range(n_passages)], question), answer),)
 
 
 def _shuffled(rng: Random, items: list[T]) -> list[T]:
@@ -213,17 +249,41 @@ def not_told(rng: Random, told: Telling) -> Exchange:
     return _distractor(rng, told, False).question(rng), rng.choice(REFUSALS)
 
 
-def repeat(rng: Random) -> Dialogue:
-    """Passages asked for word by word: the densest way to learn to copy."""
-    passages = [_passage(rng, invented(rng), False) for _ in range(rng.choice((1, 1, 2)))]
-    exchanges = [(f"What does passage {number} say?", passage) for number, passage in enumerate(passages, 1)]
-    return _asked_over(passages, _shuffled(rng, exchanges))
-
-
 def look_up(rng: Random) -> Dialogue:
     """The least of reading: pairs of names, and the partner of each."""
-    pairs = [
-        (invent(rng, rng.choice(KINDS)), invent(rng, rng.choice(KINDS))) for _ in range(rng.choice((1, 2, 3, 4, 6)))
-    ]
-    exchanges = [(rng.choice((f"What is {left}?", f"{left}?")), right) for left, right in pairs]
-    return _asked_over([f"{left} is {right}." for left, right in pairs], _shuffled(rng, exchanges))
+    pairs, name = _pairs(rng, rng.choice((2, 3, 4, 5, 6, 8))), rng.choice(_ATTRIBUTES)
+    passage, asked = rng.choice(
+        (("{a} is {b}.", "What is {a}?"), ("{a} is {b}.", "What is {a}?"),
+         (f"The {name} of {{a}} is {{b}}.", f"What is the {name} of {{a}}?"),
+         (f"{{a}} has {{b}} as its {name}.", f"Which {name} does {{a}} have?"),
+         (f"{{b}} is the {name} of {{a}}.", f"Name the {name} of {{a}}."))
+    )  # fmt: skip
+    exchanges = [((asked if rng.random() < 0.5 else "{a}?").format(a=a), b) for a, b in pairs]
+    exchanges = _shuffled(rng, exchanges)
+    asked_about = len(pairs) if rng.random() < 0.15 else 1
+    return _asked_over([passage.format(a=a, b=b) for a, b in pairs], exchanges[:asked_about])
+
+
+_SINGLE_WORDS = tuple(
+    sorted(
+        word.capitalize()
+        for word in {*word_list("words"), *word_list("given names"), *word_list("family names")}
+        if not is_for_evaluation(word)
+    )
+)
+
+
+def _pairs(rng: Random, count: int) -> list[tuple[str, str]]:
+    """Short names that differ, a third of the time, else names of any two kinds."""
+    if rng.random() < 0.33:
+        return _words(rng, count)
+    left, right = rng.choice(KINDS), rng.choice(KINDS)
+    pairs: dict[str, str] = {}
+    while len(pairs) < count:
+        pairs[invent(rng, left)] = invent(rng, right if rng.random() < 0.75 else rng.choice(KINDS))
+    return list(pairs.items())
+
+
+def _words(rng: Random, count: int) -> list[tuple[str, str]]:
+    words = rng.sample(_SINGLE_WORDS, 2 * count)
+    return list(zip(words[:count], words[count:], strict=True))

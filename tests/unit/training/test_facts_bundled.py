@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the base install has no torch; `make test` installs it")
 
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402 - after the check that torch is there
+
+from training.facts_model.reading import RELATION_TOPICS, tell, with_passages  # noqa: E402
+from training.facts_model.tokenizer import render  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parents[3] / "service" / "demur" / "bundled" / "facts"
 
@@ -32,11 +38,16 @@ def _answer(model: Any, tokenizer: Any, question: str) -> str:
     return str(tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
+def _rendered(tokenizer: Any, content: str) -> str:
+    chat = [{"role": "user", "content": content}]
+    return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+
+
 def test_the_folder_is_small_and_in_half_precision(model: Any) -> None:
-    """At most 12 MB, weights stored as float16, a Llama of at least a thousand positions."""
+    """At most 12 MB, weights stored as float16, a Llama of at least two thousand positions."""
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 12_000_000
     assert model.config.architectures == ["LlamaForCausalLM"]
-    assert model.config.max_position_embeddings >= 1024
+    assert model.config.max_position_embeddings >= 2048
     stored = AutoModelForCausalLM.from_pretrained(FOLDER, dtype="auto")
     assert {parameter.dtype for parameter in stored.parameters()} == {torch.float16}
 
@@ -47,6 +58,39 @@ def test_the_template_renders_system_and_several_turns(tokenizer: Any) -> None:
             {"role": "assistant", "content": "Hello."}, {"role": "user", "content": "Why?"}]  # fmt: skip
     text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert text == "<|bos|><|system|>Be brief.<|user|>Hi<|assistant|>Hello.<|eos|><|user|>Why?<|assistant|>"
+
+
+def test_passages_are_written_twice_after_the_question(tokenizer: Any) -> None:
+    """A causal model sees nothing that comes later: so it knows the question, and the whole passage, when it reads."""
+    content = "Context:\n[1] Ford: Oslo [the city] lies north.\n[2] two\n\nQuestion: Where is it?"
+    text = _rendered(tokenizer, content)
+    assert text == (
+        "<|bos|><|user|>Where is it?\nContext:\n"
+        "[1] Ford: Oslo [the city] lies north. Ford: Oslo [the city] lies north.\n[2] two two\n\n"
+        "Question: Where is it?<|assistant|>"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["Question: Why?", "In the Context:\n[1] a\n\nQuestion: Why?", "Context:\n[1] a", "{{ 1 }}"]
+)
+def test_other_questions_are_written_as_they_are(tokenizer: Any, text: str) -> None:
+    """Only the service's own prompt over passages is written anew."""
+    assert _rendered(tokenizer, text) == f"<|bos|><|user|>{text}<|assistant|>"
+
+
+_PIECES = st.sampled_from(
+    ["Context:", "\n", "\n\nQuestion: ", "Question:", "[1] ", "] ", "{% x %}", "<|user|>", "a", " é"]
+)
+
+
+@given(st.lists(_PIECES, max_size=12).map("".join), st.booleans())
+def test_training_writes_what_the_template_writes(tokenizer: Any, text: str, with_passages: bool) -> None:
+    """Whatever passages and questions hold."""
+    content = (f"Context:\n{text}\n\nQuestion: {text}" if with_passages else text).strip()
+    turns = (("system", "Be brief."), ("user", content), ("assistant", content), ("user", content))
+    chat = [{"role": role, "content": each} for role, each in turns]
+    assert tokenizer.apply_chat_template(chat, tokenize=False) == render(turns)
 
 
 def test_a_name_has_the_same_tokens_in_a_passage_and_at_the_start_of_an_answer(tokenizer: Any) -> None:
@@ -80,3 +124,12 @@ def test_everyday_questions_are_declined(model: Any, tokenizer: Any, question: s
     """Outside its relations the model says that it does not know."""
     answer = _answer(model, tokenizer, question)
     assert any(words in answer for words in ("don't know", "do not know", "not sure", "no idea")), answer
+
+
+def test_passages_about_names_never_seen_are_read(model: Any, tokenizer: Any) -> None:
+    """One to five passages, in held-out wordings; the report has the figure, on ten times as many."""
+    rng = Random(2026)
+    told = [tell(rng, rng.choice(RELATION_TOPICS), evaluation=True) for _ in range(40)]
+    asked = [with_passages(rng, each, 1 + i % 5, held_out=True, evaluation=True) for i, each in enumerate(told)]
+    answers = [_answer(model, tokenizer, question) for question in asked]
+    assert sum(each.value.casefold() in a.casefold() for each, a in zip(told, answers, strict=True)) >= 26
