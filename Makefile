@@ -195,8 +195,8 @@ profile: $(TRAIN) ## Fit the bundled model's calibration profile, for both stage
 	rm -f $(ANSWERS)
 	$(MAKE) $(ANSWERS)
 	mkdir -p service/demur/bundled/profiles
-	$(BIN)/demur calibrate $(ANSWERS) --judged --max-risk 0.1 --delta 0.1 --retrieval-id facts-v1 --cascade --population facts-v1 \
-	  --out service/demur/bundled/profiles/facts-v1.json
+	$(BIN)/demur calibrate $(ANSWERS) --judged --max-risk 0.1 --delta 0.1 --retrieval-id facts-v1 \
+	  --retrieval-cost 0.1 --cascade --population facts-v1 --out service/demur/bundled/profiles/facts-v1.json
 
 train-report: $(TRAIN) ## The bundled models' figures on held-out data
 	$(BIN)/python -m training.facts_model.report
