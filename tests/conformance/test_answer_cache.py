@@ -76,7 +76,16 @@ async def test_other_models_are_asked_themselves(url: str | None) -> None:
             assert (await _ask(one, question(), oracle))[1] == "miss"
 
 
-@pytest.mark.parametrize("reason", [d for d in Degradation if d is not Degradation.UNCALIBRATED])
+AS_WHOLE = (Degradation.UNCALIBRATED, Degradation.SAMPLING_SKIPPED)  # nothing that another draw would mend
+
+
+@pytest.mark.parametrize("reason", AS_WHOLE)
+async def test_what_another_draw_would_not_mend_is_remembered(replica: Replica, reason: Degradation) -> None:
+    oracle = ready(lambda made: replace(made, degraded=(reason,)))
+    assert [await _ask(replica, question(), oracle) for _ in range(2)] == [("ans_1", "miss"), ("ans_1", "hit")]
+
+
+@pytest.mark.parametrize("reason", [d for d in Degradation if d not in AS_WHOLE])
 async def test_nothing_degraded_or_partial_is_remembered(replica: Replica, reason: Degradation) -> None:
     """It is drawn again, and may be whole then: that one is remembered."""
     weak = ready(lambda made: replace(made, degraded=(*made.degraded, reason)))
