@@ -223,4 +223,4 @@ def test_the_context_is_the_smaller_of_the_models_and_the_settings() -> None:
     from demur.samplers.vllm_engine import _engine_args
 
     wanted = [(4096, {}), (256, {}), (4096, {"max_model_len": 512})]
-    assert [_engine_args(str(MODEL), None, n, args).max_model_len for n, args in wanted] == [1024, 256, 512]
+    assert [_engine_args(str(MODEL), None, n, args).max_model_len for n, args in wanted] == [2048, 256, 512]

@@ -74,7 +74,7 @@ class TestService:
         """With the numbers."""
         refused = client.post("/v1/answer", json={"prompt": "word " * 3000})
         assert (refused.status_code, refused.json()["type"]) == (422, "/problems/context-length-exceeded")
-        assert "at most 1024" in refused.json()["detail"]
+        assert "at most 2048" in refused.json()["detail"]
 
     def test_a_caller_that_leaves_frees_the_engine(self, client: httpx2.Client) -> None:
         """As the engine's own gauges say, which stand in /metrics."""
