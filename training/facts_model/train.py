@@ -1,8 +1,8 @@
 """Train the facts model: `python -m training.facts_model.train [--resume]`, then `... train --export`.
 
-About two hours of one core; `--device cuda` trains on a GPU. The same seed, data, device and thread count give the same
-model. A checkpoint is written every two minutes; `--resume` goes on from it, and `--export` writes the Hugging Face
-folder from it, also while training runs.
+About two hours of one core; `--device cuda` is for a GPU, and was not tried on one yet. The same seed, data, device
+and thread count give the same model. A checkpoint is written every two minutes; `--resume` goes on from it, and
+`--export` writes the Hugging Face folder from it, also while training runs.
 """
 
 from __future__ import annotations
