@@ -25,6 +25,8 @@ SCRIPT = {
     "sure": ["Paris"],
     "8 of 10": ["Paris", *["Paris"] * 8, "Lyon", "Lyon"],
     "split": ["Paris", *["Paris", "Lyon"] * 5],
+    "255 words": ["Paris", *["Paris"] * 9, " ".join(["Paris"] * 255)],
+    "256 words": ["Paris", *["Paris"] * 9, " ".join(["Paris"] * 256)],
     "no idea": ["I don't know."],
     "one fails": ["Paris", *["Paris"] * 9, ScriptedAnswer(error="dropped")],
     "no greedy": [ScriptedAnswer(error="refused"), "Paris"],
@@ -139,6 +141,38 @@ def test_another_way_of_asking_is_not_calibrated(service: Service, change: dict[
     assert body["confidence"] == body["uncertainty"]["agreement"]
     assert "uncalibrated" in body["degraded"]
     assert body["policy"]["answer_min"] == 0.8
+
+
+def test_a_higher_limit_that_nothing_came_near_changes_nothing(service: Service) -> None:
+    """The profile was fitted with 256 tokens at most: the same samples would have been drawn."""
+    body = service.ask("8 of 10", sampling={"max_tokens": 1000}).json()
+    assert (body["confidence"], body["guarantee"]["scope"]) == (pytest.approx(p_correct(8), abs=1e-12), "closed_book")
+    asked = {"model": "scripted", "messages": [{"role": "user", "content": "8 of 10"}]}
+    said = service.client.post("/v1/chat/completions", json=asked).json()
+    assert said["uncertainty"]["confidence"] == body["confidence"]
+
+
+@pytest.mark.parametrize(("prompt", "is_calibrated"), [("255 words", True), ("256 words", False)])
+def test_an_answer_that_the_lower_limit_might_have_cut_is_not_calibrated(
+    service: Service, prompt: str, is_calibrated: bool
+) -> None:
+    """The end of an answer may be a token, too, which not every server counts."""
+    assert service.ask(prompt, sampling={"max_tokens": 1000}).json()["calibrated"] is is_calibrated
+    assert service.ask(prompt).json()["calibrated"] is True
+
+
+def test_the_key_of_an_answer_is_that_of_the_profile_that_speaks() -> None:
+    """So that its audit counts for that profile; of several limits the highest that nothing came near."""
+    low = profile()
+    high = replace(low, key=replace(low.key, max_tokens=512))
+    calibration = Calibration({p.key: p for p in (low, high)}, ClusteringSettings(), PromptTemplate(), Revisions())
+
+    def limit(max_tokens: int, n_tokens: int | None) -> int:
+        question = Question((Message("user", "anything"),), sampling=Sampling(n=10, max_tokens=max_tokens))
+        return calibration.key(question, Served("scripted", "same-text", has_greedy=True), n_tokens).max_tokens
+
+    assert [limit(1000, n) for n in (3, 255, 256, 511, 512, None)] == [512, 512, 512, 512, 1000, 1000]
+    assert [limit(512, 3), limit(400, 3), limit(256, 3), limit(255, 3)] == [512, 256, 256, 255]
 
 
 def test_the_question_itself_is_no_part_of_the_key(service: Service) -> None:

@@ -199,6 +199,15 @@ def test_who_is_not_covered_gets_all_samples(service: Service, fields: dict[str,
     assert body["sampling"]["saved"] == 0  # type: ignore[index]
 
 
+def test_a_higher_limit_than_the_profile_s_matters_where_an_answer_passes_it(service: Service) -> None:
+    """Of 300 words, which the profile's 256 tokens would have cut: then all is drawn, and nothing is known of it."""
+    higher = {"sampling": {"mode": "cascade", "max_tokens": 1000}}
+    body, n_begun = drawn(service, "sure", **higher)
+    assert (n_begun, scope(body)) == (1, "cascade")
+    body, n_begun = drawn(service, "cut off", **higher)
+    assert (n_begun, body["calibrated"], scope(body)) == (1 + N, False, None)
+
+
 def test_without_a_profile_nothing_is_skipped() -> None:
     with serving(script) as service:
         body, n_begun = drawn(service, "sure")

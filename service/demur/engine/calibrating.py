@@ -102,8 +102,19 @@ class Calibration:
         """Whether that certificate is not to be relied on (any more), for all that is known."""
         return self._suspended is None or (profile.id, scope) in self._suspended
 
-    def key(self, question: Question, served: Served) -> ProfileKey:
-        """All that the signals of such an answer depend on."""
+    def key(self, question: Question, served: Served, n_tokens: int | None = None) -> ProfileKey:
+        """All that the signals of such an answer depend on; `n_tokens`: of the longest one drawn, None where unknown.
+
+        A limit that no answer came near changed nothing: where a profile was fitted under a lower one, it is that.
+        """
+        key = self._key(question, served)
+        if key in self._profiles or n_tokens is None:
+            return key
+        limits = {profile.max_tokens for profile in self._profiles if n_tokens < profile.max_tokens < key.max_tokens}
+        lower = (replace(key, max_tokens=limit) for limit in sorted(limits, reverse=True))
+        return next((each for each in lower if each in self._profiles), key)
+
+    def _key(self, question: Question, served: Served) -> ProfileKey:
         sampling = question.sampling
         return ProfileKey(
             model=served.model,
@@ -133,13 +144,15 @@ class Calibration:
         *,
         agreement: float,
         is_non_answer: bool,
+        n_tokens: int | None,
     ) -> Reading:
         """What the profile of this question's key says; agreement and the caller's policy where there is none.
 
         A non-answer is not correct, and its confidence is 0. A guarantee comes with the profile's own thresholds only;
         a suspended one is not given, and its thresholds stay. No profile was fitted to answers made elsewhere.
+        `n_tokens` as in `key`.
         """
-        profile = self._profile(question, served, degraded) if self._profiles else None
+        profile = self._profile(question, served, degraded, n_tokens) if self._profiles else None
         stage = self._stage(profile, question) if profile else None
         p_correct = stage.p_correct(signals) if stage else None
         if profile is None or stage is None or p_correct is None:
@@ -154,13 +167,19 @@ class Calibration:
 
     def may_do_without_samples(self, question: Question, served: Served) -> bool:
         """Whether a promise about a cascade covers this question, so that the T=0 answer is to come first."""
-        return self._cascade(question, served) is not None
+        return self._cascade(question, served, n_tokens=0) is not None
 
     def read_alone(
-        self, question: Question, served: Served, signals: Mapping[SignalName, float], *, is_non_answer: bool
+        self,
+        question: Question,
+        served: Served,
+        signals: Mapping[SignalName, float],
+        *,
+        is_non_answer: bool,
+        n_tokens: int | None,
     ) -> Reading | None:
         """What the T=0 answer's own tokens say of it, where that is promised to do; None: samples are needed."""
-        found = self._cascade(question, served)
+        found = self._cascade(question, served, n_tokens)
         if found is None or is_non_answer:
             return None
         profile, stage, certificate = found
@@ -170,8 +189,10 @@ class Calibration:
         policy = replace(profile.policy(certificate), answer_min=bound)
         return Reading(p_correct, policy, profile.info(stage), profile.guarantee(certificate))
 
-    def _cascade(self, question: Question, served: Served) -> tuple[Profile, Stage, Certificate] | None:
-        profile = self._profile(question, served, ())
+    def _cascade(
+        self, question: Question, served: Served, n_tokens: int | None
+    ) -> tuple[Profile, Stage, Certificate] | None:
+        profile = self._profile(question, served, (), n_tokens)
         if profile is None or profile.greedy is None or question.policy.name != "default":
             return None
         certificate = self._certificate(profile, question)
@@ -187,10 +208,12 @@ class Calibration:
             cascades = profile.greedy is not None and profile.greedy.p_correct(signals) is not None
         return profile.certificate(question.retrieval, has_context=bool(question.context), cascades=cascades)
 
-    def _profile(self, question: Question, served: Served, degraded: Collection[Degradation]) -> Profile | None:
+    def _profile(
+        self, question: Question, served: Served, degraded: Collection[Degradation], n_tokens: int | None
+    ) -> Profile | None:
         if is_void(degraded, served.nli_model) or question.rated is not None or question.sampling.passed_on:
             return None
-        return self._profiles.get(self.key(question, served))
+        return self._profiles.get(self.key(question, served, n_tokens))
 
     def _stage(self, profile: Profile, question: Question) -> Stage | None:
         """The map for answers with passages holds for the template that it was fitted with."""

@@ -53,14 +53,15 @@ class Draw:
     @property
     def n_prompt_tokens(self) -> int:
         """The prompt is read once, however many answers follow it."""
-        return max((s.n_prompt_tokens or 0 for s in self._drawn), default=0)
+        return max((s.n_prompt_tokens or 0 for s in self.drawn), default=0)
 
     @property
     def n_completion_tokens(self) -> int:
-        return sum(s.n_completion_tokens or 0 for s in self._drawn)
+        return sum(s.n_completion_tokens or 0 for s in self.drawn)
 
     @property
-    def _drawn(self) -> tuple[Sample, ...]:
+    def drawn(self) -> tuple[Sample, ...]:
+        """All that the model gave."""
         return (*self.samples, self.greedy) if self.greedy else self.samples
 
 

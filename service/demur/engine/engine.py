@@ -34,7 +34,18 @@ from demur.observability.metrics import Metrics
 from demur.policy import decide
 from demur.samplers.base import Forwarder, OnText, Sampler
 from demur.settings import ClusteringSettings
-from demur.types import ELSEWHERE, Answer, Clustering, Degradation, Message, Question, Sample, Signals, Work
+from demur.types import (
+    ELSEWHERE,
+    Answer,
+    Clustering,
+    Degradation,
+    Message,
+    Question,
+    Sample,
+    Signals,
+    Work,
+    max_n_tokens,
+)
 
 MIN_PARTIAL_SAMPLES = 2
 
@@ -141,7 +152,7 @@ class Engine:
     def profile_key(self, answer: Answer) -> ProfileKey:
         """The key of the profile that speaks, or would speak, for such an answer."""
         served = Served(self.model, self.nli_model, has_greedy=answer.greedy is not None)
-        return self._calibration.key(answer.question, served)
+        return self._calibration.key(answer.question, served, max_n_tokens(answer.drawn))
 
     @property
     def is_draining(self) -> bool:
@@ -252,7 +263,10 @@ class Engine:
         first = await draw_greedy(self._sampler, messages, sampling, seconds, on_text)
         if first is not None:
             signals = token_signals(token_confidence(first))
-            alone = self._calibration.read_alone(question, served, signals, is_non_answer=gives_no_answer(first))
+            is_non_answer, n_tokens = gives_no_answer(first), first.n_completion_tokens
+            alone = self._calibration.read_alone(
+                question, served, signals, is_non_answer=is_non_answer, n_tokens=n_tokens
+            )
             if alone is not None:
                 return Draw((), first, sampling.n, deadline_reached=False, stopped_early=True, alone=alone)
             hear(first)
@@ -274,6 +288,7 @@ class Engine:
             degraded,
             agreement=agreement(clustering, choice.semantic_id),
             is_non_answer=gives_no_answer(choice.sample),
+            n_tokens=max_n_tokens(drawn.drawn),
         )
         signals = _signals(question, evidence, reading)
         decision = decide(signals, reading.policy, question.retrieval)

@@ -7,7 +7,7 @@ from demur.types.answer import Answer, Answered, CacheUse, CalibrationInfo, Deci
 from demur.types.entailment import Judgement, Pair, Statement, Verdict
 from demur.types.evidence import Cluster, Clustering, Signals, TokenConfidence, Uncertainty
 from demur.types.question import CachePolicy, Message, Passage, Policy, Question, Rated, Retrieval, Sampling
-from demur.types.sample import Sample
+from demur.types.sample import Sample, max_n_tokens
 from demur.types.vocabulary import (
     ANONYMOUS,
     ELSEWHERE,
@@ -67,4 +67,5 @@ __all__ = [
     "Uncertainty",
     "Verdict",
     "Work",
+    "max_n_tokens",
 ]

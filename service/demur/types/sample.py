@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,3 +37,10 @@ class Sample:
     @property
     def is_truncated(self) -> bool:
         return self.finish_reason == "length"
+
+
+def max_n_tokens(samples: Iterable[Sample]) -> int | None:
+    """Tokens of the longest; None where the backend did not count those of every one, or there is none."""
+    counts = [sample.n_completion_tokens for sample in samples]
+    known = [count for count in counts if count is not None]
+    return max(known) if known and len(known) == len(counts) else None
