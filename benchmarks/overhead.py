@@ -4,7 +4,7 @@ Every question is asked twice in a row, with the same seed, on the bundled model
 over a real server on loopback. The rest of `/answer` is split into
 
 - NLI: what the response says, against pairs x the time of one pair, which is measured in the same run by labelling the
-  pairs of all questions in batches of the size that questions have;
+  pairs of all questions in batches of the size that questions have; a part of it may be hidden behind the generation;
 - service: all else between the call and its answer (HTTP, JSON, validation, queues, estimators, policy).
 
 With `--backend scripted` a 7B model's latencies are replayed instead (benchmarks/overlap.py).
@@ -97,11 +97,12 @@ class Row:
     answer: float
     generate: float
     nli: float
+    nli_hidden: float
     n_pairs: int
 
     @property
     def service(self) -> float:
-        return self.answer - self.generate - self.nli
+        return self.answer - self.generate - (self.nli - self.nli_hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,8 @@ def answer_row(client: HTTPConnection, service: Service, sampler: Sampler, promp
     seconds = perf_counter() - started
     assert response.status == 200, told
     reply = json.loads(told)
-    return Row(bare, seconds, reply["timings"]["generate_s"], reply["timings"]["nli_s"], reply["nli"]["pairs"])
+    times = reply["timings"]
+    return Row(bare, seconds, times["generate_s"], times["nli_s"], times["nli_hidden_s"], reply["nli"]["pairs"])
 
 
 def seconds_per_pair(model: EntailmentModel, batches: Sequence[Sequence[Pair]]) -> float:
@@ -216,6 +218,7 @@ def summarise(rows: Sequence[Row], pair_seconds: float) -> dict[str, Any]:
         "answer_ms_p50": median_ms(r.answer for r in rows),
         "service_ms_p50": median_ms(r.service for r in rows),
         "nli_ms_p50": median_ms(r.nli for r in rows),
+        "nli_hidden_ms_p50": median_ms(r.nli_hidden for r in rows),
         "ratio_p50": statistics.median(r.answer / r.bare for r in rows),
         "pairs_mean": statistics.mean(r.n_pairs for r in rows),
         "pair_ms": 1000 * pair_seconds,
@@ -228,7 +231,8 @@ BOUNDS: list[Bound] = [
     ("answer_ms_p50", None, "ms   /answer"),
     ("ratio_p50", None, "x    /answer over sampling alone, question by question"),
     ("service_ms_p50", 5.0, "ms   of it service"),
-    ("nli_ms_p50", None, "ms   of it NLI"),
+    ("nli_ms_p50", None, "ms   NLI"),
+    ("nli_hidden_ms_p50", None, "ms   of it while samples were drawn"),
     ("pairs_mean", None, "     directed pairs a question"),
     ("pair_ms", None, "ms   a pair"),
     ("nli_over_pair_time", 1.2, "x    NLI time over pairs x time per pair"),

@@ -5,6 +5,8 @@ The user message has the service's form: `Context:`, one numbered passage a line
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -108,6 +110,32 @@ def _as_told(wording: str) -> str:
     return wording.replace("{V}", "{v}")
 
 
+@cache
+def _words_of(topic: Topic) -> frozenset[str]:
+    """The words that a topic is asked about and told with, but for the short ones."""
+    wordings = (*topic.questions, *topic.held_out_questions, *topic.passages)
+    return frozenset(word for wording in wordings for word in re.findall(r"\b[a-z]{4,}", wording.casefold()))
+
+
+@cache
+def _common_words() -> frozenset[str]:
+    counts = Counter(word for topic in (*RELATION_TOPICS, *TOPICS) for word in _words_of(topic))
+    return frozenset(word for word, count in counts.items() if count > 4)
+
+
+def _confusable(topic: Topic, other: Topic) -> bool:
+    """Whether a sentence of one may answer a question of the other, as with a state's capital and a country's."""
+    shared_words = (_words_of(topic) & _words_of(other)) - _common_words()
+    return bool(shared_words) or not set(topic.passages).isdisjoint(other.passages)
+
+
+def _other_topic(rng: Random, topic: Topic) -> Topic:
+    """A topic that leaves questions about `topic` as they are: told of one subject, the two do not contradict."""
+    while _confusable(topic, other := draw_topic(rng)):
+        pass
+    return other
+
+
 def draw_topic(rng: Random) -> Topic:
     """A relation of the facts, a written topic, or an attribute."""
     kind = rng.random()
@@ -137,7 +165,9 @@ def _passage(rng: Random, told: Telling, evaluation: bool) -> str:
     if rng.random() < 0.25:
         sentences.append(rng.choice(_FILLERS))
     if rng.random() < 0.2:
-        sentences.append(tell(rng, draw_topic(rng), subject=told.subject, evaluation=evaluation).sentence(rng))
+        sentences.append(
+            tell(rng, _other_topic(rng, told.topic), subject=told.subject, evaluation=evaluation).sentence(rng)
+        )
     rng.shuffle(sentences)
     text = " ".join(sentences)
     return f"{capitalised(told.subject)}: {text}" if rng.random() < 0.3 else text
@@ -148,10 +178,9 @@ def _distractor(rng: Random, told: Telling, evaluation: bool, alike: float = 0.5
     kind = rng.random()
     if kind < alike:
         return tell(rng, told.topic, evaluation=evaluation)
-    topic = draw_topic(rng)
-    if kind < alike + 0.2 and topic.passages != told.topic.passages:
-        return tell(rng, topic, subject=told.subject, evaluation=evaluation)
-    return tell(rng, topic, evaluation=evaluation)
+    if kind < alike + 0.2:
+        return tell(rng, _other_topic(rng, told.topic), subject=told.subject, evaluation=evaluation)
+    return tell(rng, draw_topic(rng), evaluation=evaluation)
 
 
 def with_passages(

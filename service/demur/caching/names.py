@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
 
 from demur.caching.codec import SCHEMA
 from demur.types import Question
 
 # What two callers may differ in and still get the same answer. A new field of Question matters until it is put here.
 UNIMPORTANT = frozenset({"timeout_seconds", "on_abstain", "metadata", "cache", "quality", "user"})
+_QUESTION = TypeAdapter(Question)
 
 
 def question_digest(question: Question, fingerprint: str) -> str:
     """32 hex digits over all that changes the answer; `fingerprint` stands for the models and their settings."""
-    important = [f.name for f in fields(Question) if f.name not in UNIMPORTANT]
-    told = {name: value for name, value in asdict(question).items() if name in important}
-    return digest(SCHEMA.decode(), fingerprint, json.dumps(told, sort_keys=True))
+    told = _QUESTION.dump_python(question, mode="json", exclude=set(UNIMPORTANT))
+    return digest(SCHEMA.decode(), fingerprint, json.dumps(told))
 
 
 def digest(*parts: str) -> str:

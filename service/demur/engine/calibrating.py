@@ -192,6 +192,8 @@ class Calibration:
     def _cascade(
         self, question: Question, served: Served, n_tokens: int | None
     ) -> tuple[Profile, Stage, Certificate] | None:
+        if question.sampling.mode != "cascade":
+            return None
         profile = self._profile(question, served, (), n_tokens)
         if profile is None or profile.greedy is None or question.policy.name != "default":
             return None

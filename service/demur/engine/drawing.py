@@ -104,4 +104,5 @@ async def draw_greedy(
 
 def _stripped(sample: Sample) -> Sample:
     """Base models begin an answer with a space; tokens and logprobs stay as drawn."""
-    return replace(sample, text=sample.text.strip())
+    text = sample.text.strip()
+    return sample if text == sample.text else replace(sample, text=text)
