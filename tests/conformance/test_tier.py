@@ -1,8 +1,9 @@
-"""Every sentence of the Tier protocol, for the tier in process, for Redis and for a Redis cluster."""
+"""Every sentence of the Tier protocols, for the tier in process, for Redis and for a Redis cluster."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -10,7 +11,7 @@ from blockbuster import blockbuster_ctx
 
 from demur.caching.in_process import InProcessTier
 from demur.caching.redis_tier import RedisTier
-from demur.caching.tier import Tier
+from demur.caching.tier import SharedTier, Tier
 from demur.storage.redis_connection import open_redis
 from tests.conformance.redis_server import RedisServer, redis_cluster, redis_server
 
@@ -31,17 +32,29 @@ def cluster() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=["local", "redis", "cluster"])
-async def tier(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Tier]:
-    if request.param == "local":
-        yield InProcessTier(max_entries=1000, max_bytes=1_000_000)
-        return
+@asynccontextmanager
+async def _redis_tier(request: pytest.FixtureRequest) -> AsyncIterator[RedisTier]:
     server: RedisServer = request.getfixturevalue("plain" if request.param == "redis" else "cluster")
     url = server.url if request.param == "redis" else server.url.replace("redis://", "redis+cluster://")
     server.client.flushall()
     tier = RedisTier(open_redis(url, timeout_seconds=PATIENT), timeout_seconds=PATIENT)
     yield tier
     await tier.aclose()
+
+
+@pytest.fixture(params=["local", "redis", "cluster"])
+async def tier(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[Tier]:
+    if request.param == "local":
+        yield InProcessTier(max_entries=1000, max_bytes=1_000_000)
+        return
+    async with _redis_tier(request) as tier:
+        yield tier
+
+
+@pytest.fixture(params=["redis", "cluster"])
+async def shared(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncIterator[SharedTier]:
+    async with _redis_tier(request) as tier:
+        yield tier
 
 
 async def _until_gone(tier: Tier, name: str) -> None:
@@ -80,23 +93,23 @@ async def test_what_is_forgotten_is_gone(tier: Tier) -> None:
     assert await tier.get("a", "b", "c") == [None, b"2", None]
 
 
-async def test_a_lease_belongs_to_one(tier: Tier) -> None:
+async def test_a_lease_belongs_to_one(shared: SharedTier) -> None:
     """Another gets it when it is released; until then everybody can see who has it."""
-    lease = await tier.acquire("work", b"me", 60)
+    lease = await shared.acquire("work", b"me", 60)
     assert lease is not None
-    assert await tier.acquire("work", b"you", 60) is None
-    assert await tier.get("work") == [b"me"]
-    assert await tier.acquire("other work", b"you", 60) is not None
+    assert await shared.acquire("work", b"you", 60) is None
+    assert await shared.get("work") == [b"me"]
+    assert await shared.acquire("other work", b"you", 60) is not None
     await lease.release()
-    assert await tier.get("work") == [None]
-    assert await tier.acquire("work", b"you", 60) is not None
+    assert await shared.get("work") == [None]
+    assert await shared.acquire("work", b"you", 60) is not None
 
 
-async def test_many_at_once_and_one_gets_it(tier: Tier) -> None:
+async def test_many_at_once_and_one_gets_it(shared: SharedTier) -> None:
     leases = []
 
     async def try_it(token: bytes) -> None:
-        leases.append(await tier.acquire("work", token, 60))
+        leases.append(await shared.acquire("work", token, 60))
 
     async with anyio.create_task_group() as tasks:
         for i in range(20):
@@ -104,31 +117,31 @@ async def test_many_at_once_and_one_gets_it(tier: Tier) -> None:
     assert sum(lease is not None for lease in leases) == 1
 
 
-async def test_a_lease_expires_and_is_another_s_then(tier: Tier) -> None:
+async def test_a_lease_expires_and_is_another_s_then(shared: SharedTier) -> None:
     """Who had it can neither renew nor release what another has by now."""
-    mine = await tier.acquire("work", b"me", 0.05)
+    mine = await shared.acquire("work", b"me", 0.05)
     assert mine is not None
-    await _until_gone(tier, "work")
-    yours = await tier.acquire("work", b"you", 60)
+    await _until_gone(shared, "work")
+    yours = await shared.acquire("work", b"you", 60)
     assert yours is not None
     assert not await mine.renew()
     await mine.release()
-    assert await tier.get("work") == [b"you"]
+    assert await shared.get("work") == [b"you"]
     assert await yours.renew()
 
 
-async def test_a_renewed_lease_lasts(tier: Tier) -> None:
+async def test_a_renewed_lease_lasts(shared: SharedTier) -> None:
     """Renewed at every third of its life, it is still there when its first life is over; nobody got it meanwhile."""
-    lease = await tier.acquire("work", b"me", 1.5)
+    lease = await shared.acquire("work", b"me", 1.5)
     assert lease is not None
     for _ in range(4):
         await anyio.sleep(0.5)
         assert await lease.renew()
-        assert await tier.acquire("work", b"you", 60) is None
+        assert await shared.acquire("work", b"you", 60) is None
 
 
-async def test_releasing_twice_is_no_error(tier: Tier) -> None:
-    lease = await tier.acquire("work", b"me", 60)
+async def test_releasing_twice_is_no_error(shared: SharedTier) -> None:
+    lease = await shared.acquire("work", b"me", 60)
     assert lease is not None
     await lease.release()
     await lease.release()
@@ -139,11 +152,16 @@ async def test_the_event_loop_is_never_blocked(tier: Tier) -> None:
     with blockbuster_ctx():
         await tier.put({"a": b"1"}, 60)
         await tier.get("a")
-        lease = await tier.acquire("work", b"me", 60)
+        await tier.forget("a")
+
+
+async def test_leases_never_block_the_event_loop(shared: SharedTier) -> None:
+    await shared.get("a")
+    with blockbuster_ctx():
+        lease = await shared.acquire("work", b"me", 60)
         assert lease is not None
         await lease.renew()
         await lease.release()
-        await tier.forget("a")
 
 
 async def test_closing_twice_is_no_error(tier: Tier) -> None:

@@ -8,7 +8,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from demur.caching.names import question_digest
-from demur.caching.relay import Asked, Relay, Relayed, is_worth_another_try
+from demur.caching.relay import Asked, Relayed, Solo, is_worth_another_try
 from demur.caching.shelf import Shelf
 from demur.caching.single_flight import Shared, SingleFlight
 from demur.caching.tier import TierUnavailable
@@ -32,7 +32,7 @@ class AnswerCache:
     def __init__(
         self,
         shelf: Shelf,
-        relay: Relay,
+        relay: Solo,
         flights: SingleFlight[Relayed],
         metrics: Metrics,
         *,

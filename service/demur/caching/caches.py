@@ -11,11 +11,11 @@ from anyio.abc import TaskGroup
 from demur.caching.answer_cache import AnswerCache
 from demur.caching.in_process import InProcessTier
 from demur.caching.names import Names
-from demur.caching.relay import Relay
+from demur.caching.relay import Relay, Solo
 from demur.caching.shared_pairs import SharedPairs
 from demur.caching.shelf import Shelf
 from demur.caching.single_flight import SingleFlight
-from demur.caching.tier import Tier
+from demur.caching.tier import SharedTier, Tier
 from demur.errors import StoreUnavailable
 from demur.observability.metrics import Metrics
 from demur.settings import StoreSettings
@@ -25,11 +25,15 @@ from demur.storage.redis_connection import is_redis, open_redis
 class Caches:
     """Answers are remembered in Redis where there is one, else in this process; verdicts in both."""
 
-    def __init__(self, settings: StoreSettings, metrics: Metrics, tasks: TaskGroup, tier: Tier) -> None:
+    def __init__(
+        self, settings: StoreSettings, metrics: Metrics, tasks: TaskGroup, tier: Tier, shared: SharedTier | None
+    ) -> None:
+        """`shared` is the tier that replicas agree through, None for one process alone."""
         self._settings = settings
         self._metrics = metrics
         self._tasks = tasks
         self._tier = tier
+        self._shared = shared
         self._names = Names(settings.prefix)
 
     def answers(self, fingerprint: Callable[[], str], *, max_waiting: int) -> AnswerCache:
@@ -37,7 +41,7 @@ class Caches:
         shelf = Shelf(self._tier, self._names, self._metrics)
         return AnswerCache(
             shelf,
-            Relay(shelf, self._names, self._metrics, lease_seconds=self._settings.lock_ttl_s),
+            self._relay(shelf, self._shared) if self._shared else Solo(shelf, self._metrics),
             SingleFlight(self._tasks, self._metrics, max_waiting=max_waiting),
             self._metrics,
             fingerprint=fingerprint,
@@ -47,25 +51,29 @@ class Caches:
     def pairs(self, model: str) -> SharedPairs | None:
         """`model` stands for the NLI model and its settings. None where there is nobody to share with."""
         ttl = self._settings.pair_ttl_s
-        if self._tier.name == "local" or not ttl:
+        if not self._shared or not ttl:
             return None
-        return SharedPairs(self._tier, self._names, self._metrics, self._tasks, model=model, ttl_seconds=ttl)
+        return SharedPairs(self._shared, self._names, self._metrics, self._tasks, model=model, ttl_seconds=ttl)
+
+    def _relay(self, shelf: Shelf, tier: SharedTier) -> Relay:
+        return Relay(shelf, tier, self._names, self._metrics, lease_seconds=self._settings.lock_ttl_s)
 
 
 @asynccontextmanager
 async def open_caches(settings: StoreSettings, metrics: Metrics) -> AsyncIterator[Caches]:
     """Nothing is sent yet: a Redis that is away keeps nobody from starting. Raises StoreUnavailable for a bad URL."""
     async with AsyncExitStack() as stack:
-        tier = _tier(settings)
+        shared = _shared_tier(settings)
+        tier = shared or InProcessTier(max_entries=settings.cache_entries, max_bytes=settings.cache_bytes)
         stack.push_async_callback(tier.aclose)
         tasks = await stack.enter_async_context(_background())
-        yield Caches(settings, metrics, tasks, tier)
+        yield Caches(settings, metrics, tasks, tier, shared)
 
 
-def _tier(settings: StoreSettings) -> Tier:
+def _shared_tier(settings: StoreSettings) -> SharedTier | None:
     url = settings.url.get_secret_value() if settings.url else ""
     if not is_redis(url):
-        return InProcessTier(max_entries=settings.cache_entries, max_bytes=settings.cache_bytes)
+        return None
     try:
         client = open_redis(url, timeout_seconds=settings.timeout_s)
     except ValueError as error:

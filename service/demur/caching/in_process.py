@@ -27,10 +27,9 @@ class InProcessTier:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._values: TLRUCache[str, _Kept] = TLRUCache(max_bytes, _expiry, timer, getsizeof=_size)
-        self._leases: TLRUCache[str, _Kept] = TLRUCache(max_entries, _expiry, timer)
 
     async def get(self, *names: str) -> list[bytes | None]:
-        found = [self._values.get(name) or self._leases.get(name) for name in names]
+        found = map(self._values.get, names)
         return [kept.value if kept else None for kept in found]
 
     async def put(self, values: Mapping[str, bytes], ttl_seconds: float) -> None:
@@ -46,41 +45,8 @@ class InProcessTier:
         for name in names:
             self._values.pop(name, None)
 
-    async def acquire(self, name: str, token: bytes, ttl_seconds: float) -> InProcessLease | None:
-        if name in self._leases:
-            return None
-        lease = InProcessLease(self, name, token, ttl_seconds)
-        self._lease(lease)
-        return lease
-
     async def aclose(self) -> None:
         self._values.clear()
-        self._leases.clear()
-
-    def _lease(self, lease: InProcessLease) -> None:
-        self._leases[lease.name] = _Kept(lease.token, self._timer() + lease.ttl_seconds)
-
-    def _is_held(self, lease: InProcessLease) -> bool:
-        kept = self._leases.get(lease.name)
-        return kept is not None and kept.value == lease.token
-
-
-@dataclass(frozen=True, slots=True)
-class InProcessLease:
-    tier: InProcessTier
-    name: str
-    token: bytes
-    ttl_seconds: float
-
-    async def renew(self) -> bool:
-        is_held = self.tier._is_held(self)
-        if is_held:
-            self.tier._lease(self)
-        return is_held
-
-    async def release(self) -> None:
-        if self.tier._is_held(self):
-            del self.tier._leases[self.name]
 
 
 def _expiry(_name: str, kept: _Kept, _now: float) -> float:

@@ -14,7 +14,7 @@ import anyio
 
 from demur.caching.names import Names
 from demur.caching.shelf import Shelf
-from demur.caching.tier import Lease, TierUnavailable
+from demur.caching.tier import Lease, SharedTier, TierUnavailable
 from demur.observability.metrics import Metrics
 from demur.types import Answer, Degradation, Question
 
@@ -58,29 +58,16 @@ class _Alone(Exception):
     """Nobody can be waited for."""
 
 
-class Relay:
-    """Draws an answer under a lease on its question, and hands it to the replicas that waited.
+class Solo:
+    """Draws an answer and remembers it: for one process, where SingleFlight has seen to it that nobody else does."""
 
-    The lease is renewed while the work runs. When its holder dies it expires, and the next replica takes over. Handing
-    over is not remembering: only a replica that saw the holder at work takes what the holder leaves, so that an answer
-    too weak to be remembered is shared all the same.
-    """
-
-    def __init__(self, shelf: Shelf, names: Names, metrics: Metrics, *, lease_seconds: float) -> None:
+    def __init__(self, shelf: Shelf, metrics: Metrics) -> None:
         self._shelf = shelf
-        self._tier = shelf.tier
-        self._names = names
         self._metrics = metrics
-        self._lease_seconds = lease_seconds
 
     async def answer(self, asked: Asked, fresh: Fresh) -> Relayed:
-        """Raises as `fresh`. Where the tier is away every replica works alone, and the answer says so."""
-        try:
-            relayed = await self._in_turn(asked, fresh)
-        except _Alone:
-            relayed = await self.keep(asked, await fresh(_in_time(asked)), "alone")
-        except TierUnavailable:
-            relayed = Relayed(self._unshared(await fresh(_in_time(asked))), "alone")
+        """Raises as `fresh`."""
+        relayed = await self.keep(asked, await fresh(asked.question), "led")
         self._metrics.single_flights.labels(relayed.source).inc()
         return relayed
 
@@ -93,6 +80,37 @@ class Relay:
         except TierUnavailable:
             return Relayed(self._unshared(answer), source)
         return Relayed(answer, source, asked.ttl_seconds if is_kept else 0.0)
+
+    def _unshared(self, answer: Answer) -> Answer:
+        """Says that other replicas may be doing the same work, and that nothing is remembered."""
+        self._metrics.degraded.labels(Degradation.CACHE_UNAVAILABLE.value).inc()
+        return replace(answer, degraded=(*answer.degraded, Degradation.CACHE_UNAVAILABLE))
+
+
+class Relay(Solo):
+    """Draws an answer under a lease on its question, and hands it to the replicas that waited.
+
+    The lease is renewed while the work runs. When its holder dies it expires, and the next replica takes over. Handing
+    over is not remembering: only a replica that saw the holder at work takes what the holder leaves, so that an answer
+    too weak to be remembered is shared all the same.
+    """
+
+    def __init__(self, shelf: Shelf, tier: SharedTier, names: Names, metrics: Metrics, *, lease_seconds: float) -> None:
+        super().__init__(shelf, metrics)
+        self._tier = tier
+        self._names = names
+        self._lease_seconds = lease_seconds
+
+    async def answer(self, asked: Asked, fresh: Fresh) -> Relayed:
+        """Raises as `fresh`. Where the tier is away every replica works alone, and the answer says so."""
+        try:
+            relayed = await self._in_turn(asked, fresh)
+        except _Alone:
+            relayed = await self.keep(asked, await fresh(_in_time(asked)), "alone")
+        except TierUnavailable:
+            relayed = Relayed(self._unshared(await fresh(_in_time(asked))), "alone")
+        self._metrics.single_flights.labels(relayed.source).inc()
+        return relayed
 
     async def _in_turn(self, asked: Asked, fresh: Fresh) -> Relayed:
         """Raises _Alone; TierUnavailable only before `fresh` has begun."""
@@ -153,17 +171,11 @@ class Relay:
         return relayed
 
     async def _leave(self, asked: Asked, token: bytes, data: bytes) -> None:
-        """For replicas that wait; in a process everybody has it already."""
-        if self._tier.name == "shared":
-            try:
-                await self._tier.put({self._names.done(asked.digest): token + data}, _DONE_TTL_SECONDS)
-            except TierUnavailable:
-                return  # they take over when the lease has expired
-
-    def _unshared(self, answer: Answer) -> Answer:
-        """Says that other replicas may be doing the same work, and that nothing is remembered."""
-        self._metrics.degraded.labels(Degradation.CACHE_UNAVAILABLE.value).inc()
-        return replace(answer, degraded=(*answer.degraded, Degradation.CACHE_UNAVAILABLE))
+        """For replicas that wait."""
+        try:
+            await self._tier.put({self._names.done(asked.digest): token + data}, _DONE_TTL_SECONDS)
+        except TierUnavailable:
+            return  # they take over when the lease has expired
 
 
 def is_whole(answer: Answer) -> bool:

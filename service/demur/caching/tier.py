@@ -38,11 +38,15 @@ class Tier(Protocol):
     async def forget(self, *names: str) -> None:
         """Names that are not there are no error. Raises TierUnavailable."""
 
+    async def aclose(self) -> None:
+        """Free what it holds; a second call does nothing."""
+
+
+class SharedTier(Tier, Protocol):
+    """One that all replicas have, and can agree through."""
+
     async def acquire(self, name: str, token: bytes, ttl_seconds: float) -> Lease | None:
         """A lease that nobody else gets before it is released or expires; None where another has it.
 
         `get` shows the holder's token under the name. Raises TierUnavailable.
         """
-
-    async def aclose(self) -> None:
-        """Free what it holds; a second call does nothing."""

@@ -53,12 +53,3 @@ async def test_time_to_live_counts_from_the_last_put() -> None:
     assert await tier.get("a") == [b"2"]
     clock.now = 20
     assert await tier.get("a") == [None]
-
-
-async def test_leases_are_not_displaced_by_values() -> None:
-    """A flood of answers leaves the work in progress alone."""
-    tier = InProcessTier(max_entries=2, max_bytes=1000)
-    assert await tier.acquire("work", b"me", 60)
-    for i in range(10):
-        await tier.put({str(i): b"1"}, 60)
-    assert await tier.get("work") == [b"me"]
