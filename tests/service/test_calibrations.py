@@ -18,13 +18,14 @@ from demur.cli import app
 from demur.engine.calibrating import Calibration, Revisions, Served
 from demur.engine.prompting import PromptTemplate
 from demur.errors import NotCalibratable
-from demur.evaluation.judged import write_judged
+from demur.evaluation.fitting import Target, fit_profile
+from demur.evaluation.judged import Grade, write_judged
 from demur.settings import AuditSettings, CalibrationSettings, ClusteringSettings, Settings, StoreSettings
 from demur.types import Message, Question, Sampling
 from tests.redis_server import redis_server
 from tests.service.running import Service, metric, serving, wait_for
 from tests.unit.calibration.profiles import PROFILE
-from tests.unit.evaluation.judged_answers import simulated
+from tests.unit.evaluation.judged_answers import simulated, with_tokens
 
 N_AUDITS = 240
 
@@ -221,10 +222,38 @@ def test_the_command_line_hands_over_what_it_judged(service: Service, tmp_path: 
     assert "--out FILE" in str(nowhere.exception)
 
 
+def test_a_cascade_is_certified_from_what_the_command_line_hands_over(service: Service, tmp_path: Path) -> None:
+    """The same promise as from the file here: also on degraded answers, and on the grades of T=0 answers not given."""
+    judged = [replace(answer, key=_key()) for answer in with_tokens(simulated(1200))]
+    judged[:100] = [replace(answer, is_voided=True) for answer in judged[:100]]
+    other = Grade(is_correct=False, is_refusal=False)
+    judged[100:200] = [replace(a, greedy=other, signals={**a.signals, "greedy_agrees": 0.0}) for a in judged[100:200]]
+    write_judged(judged, tmp_path / "judged.jsonl")
+    command = ["calibrate", str(tmp_path / "judged.jsonl"), "--judged", "--cascade", "--max-risk", "0.2"]
+    done = CliRunner().invoke(app, [*command, "--url", service.url, "--activate"])
+    assert done.exit_code == 0, done.output
+    (active,) = [each for each in _listed(service) if each["active"]]
+    target = Target(0.2, 0.1, population="judged", grader="exact", data_sha256="", cascade=True)
+    here = fit_profile(judged, target).profile.certificates
+    there = active["certificates"]
+    assert [c["scope"] for c in there] == ["closed_book", "cascade"]
+    assert [(c["n_calibration"], c["n_accepted"], c["errors"], c["skip_min"]) for c in there] == [
+        (c.n_calibration, c.n_accepted, c.errors, c.skip_min) for c in here
+    ]
+
+
+def test_audits_bear_no_promise_about_answers_without_samples(service: Service) -> None:
+    refused = _fit(service, cascade=True)
+    assert refused.status_code == 422
+    assert "which audits do not tell" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
         ({"source": "dataset"}, ""),
+        ({"cascade": True, "certificate": False}, ""),
+        ({"cascade": True, "wrong_cost": 4}, ""),
         ({"source": "hearsay"}, "/source"),
         ({"max_risk": 0}, "/max_risk"),
         ({"delta": 0.9}, "/delta"),

@@ -129,11 +129,10 @@ def test_a_t0_answer_that_is_not_given_has_a_grade_of_its_own(data: Path, tmp_pa
         assert answer.greedy == Grade(is_correct=greedy == f"town {id_[1:]}", is_refusal=False)
 
 
-def test_a_cascade_is_a_promise_fitted_here(data: Path, tmp_path: Path) -> None:
+def test_a_cascade_is_a_promise(data: Path, tmp_path: Path) -> None:
     """Recorded answers have no token probabilities to rest it on."""
     out = tmp_path / "profile.json"
     for options in (
-        ["--url", "http://localhost"],
         ["--out", out, "--wrong-cost", "4"],
         ["--out", out, "--no-certificate"],
     ):

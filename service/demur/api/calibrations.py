@@ -18,7 +18,7 @@ from demur.api.wire import Wire
 from demur.calibration.profile import ProfileKey
 from demur.calibration.signals import SIGNALS
 from demur.errors import FieldError, ModelNotFound, ValidationFailed
-from demur.evaluation.judged import Cost, JudgedAnswer, Stage
+from demur.evaluation.judged import Cost, Grade, JudgedAnswer, Stage
 from demur.recalibration.recalibration import Dataset, Goal, Recalibration
 from demur.types import SignalName
 
@@ -55,6 +55,16 @@ class SignalsIn(Wire):
         return {name: value for name in SIGNALS if (value := getattr(self, name)) is not None}
 
 
+class GradeIn(Wire):
+    """What an answer is worth."""
+
+    correct: bool
+    refusal: bool = Field(False, description="It gives no answer.")
+
+    def to_domain(self) -> Grade:
+        return Grade(self.correct and not self.refusal, self.refusal)
+
+
 class LabelledIn(Wire):
     """One answer, whether it is correct, and what was measured about it."""
 
@@ -62,6 +72,8 @@ class LabelledIn(Wire):
     stage: Stage = Field("closed_book", description="with_context: answered with passages.")
     correct: bool
     refusal: bool = Field(False, description="It gives no answer.")
+    degraded: bool = Field(False, description="Too degraded for a calibration to speak; only a cascade looks at it.")
+    greedy: GradeIn | None = Field(None, description="Of the T=0 answer, where another one was given: for a cascade.")
     signals: SignalsIn
 
 
@@ -85,12 +97,13 @@ class DatasetIn(Wire):
             grader=self.grader,
             is_correct=one.correct and not one.refusal,
             is_refusal=one.refusal,
-            is_voided=False,
+            is_voided=one.degraded,
             signals=one.signals.to_domain(),
             scores={"agreement": one.signals.agreement},
             cost=Cost(0, 0, 0.0),
             key=self.key,
             prompt_template=self.prompt_template if one.stage == "with_context" else None,
+            greedy=one.greedy.to_domain() if one.greedy else None,
         )
 
 
@@ -117,6 +130,9 @@ class CalibrationRequest(Wire):
     retrieval_id: str | None = Field(
         None, min_length=1, max_length=128, description="Certify both stages, with this retriever; needs a dataset."
     )
+    cascade: bool = Field(
+        False, description="Certify answering without samples, too (`sampling.mode: cascade`); needs a dataset."
+    )
     retrieval_cost: Share = Field(0.0, description="Of a retrieval, in answers; with `wrong_cost`, in abstentions.")
     wrong_cost: float | None = Field(
         None,
@@ -130,6 +146,8 @@ class CalibrationRequest(Wire):
     def _source_is_there(self) -> CalibrationRequest:
         if (self.dataset is None) != (self.source == "audits"):
             raise ValueError("the source `dataset`, and no other, comes with a `dataset`")
+        if self.cascade and (not self.certificate or self.wrong_cost is not None):
+            raise ValueError("`cascade` is a promise: it comes with neither `wrong_cost` nor `certificate: false`")
         return self
 
     def goal(self) -> Goal:
@@ -140,6 +158,7 @@ class CalibrationRequest(Wire):
             wants_certificate=self.certificate,
             population=self.population,
             retrieval_id=self.retrieval_id,
+            cascade=self.cascade,
             retrieval_cost=self.retrieval_cost,
             wrong_cost=self.wrong_cost,
         )

@@ -146,8 +146,8 @@ def calibrate(
     place = out or url
     if place is None or (out and url):
         fail("say where the profile goes: --out FILE, or --url of a running service")
-    if cascade and (url or wrong_cost is not None or not certificate):
-        fail("--cascade is a promise, fitted here: give --out, and neither --wrong-cost nor --no-certificate")
+    if cascade and (wrong_cost is not None or not certificate):
+        fail("--cascade is a promise: it comes with neither --wrong-cost nor --no-certificate")
     _make_room(out)
     asking = Asking(model, n, temperature, max_tokens, seed, retrieval_id is not None)
     material = _material(data, grader, judged, asking)

@@ -56,6 +56,7 @@ def request_body(answers: Sequence[JudgedAnswer], target: Target, *, activate: b
         "certificate": target.wants_certificate,
         "population": target.population,
         "retrieval_id": target.retrieval_id,
+        "cascade": target.cascade,
         "retrieval_cost": target.retrieval_cost,
         "wrong_cost": target.wrong_cost,
         "activate": activate,
@@ -63,7 +64,7 @@ def request_body(answers: Sequence[JudgedAnswer], target: Target, *, activate: b
             "key": asdict(whole[0].key),
             "prompt_template": next(iter(templates), None),
             "grader": target.grader,
-            "answers": [_answer(answer) for answer in whole],
+            "answers": [_answer(answer) for answer in (answers if target.cascade else whole)],
         },
     }
 
@@ -72,4 +73,10 @@ def _answer(answer: JudgedAnswer) -> dict[str, Any]:
     told: dict[str, Any] = {"id": answer.id, "correct": answer.is_correct, "signals": dict(answer.signals)}
     if answer.stage == "with_context":
         told["stage"] = answer.stage
-    return {**told, "refusal": True} if answer.is_refusal else told
+    if answer.is_refusal:
+        told["refusal"] = True
+    if answer.is_voided:
+        told["degraded"] = True
+    if answer.greedy is not None:
+        told["greedy"] = {"correct": answer.greedy.is_correct, "refusal": answer.greedy.is_refusal}
+    return told

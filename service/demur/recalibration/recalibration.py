@@ -34,6 +34,7 @@ class Goal:
     retrieval_id: str | None = None
     retrieval_cost: float = 0.0
     wrong_cost: float | None = None
+    cascade: bool = False
 
     def target(self, *, population: str, grader: str, sha256: str) -> Target:
         return Target(
@@ -47,6 +48,7 @@ class Goal:
             retrieval_cost=self.retrieval_cost,
             wants_certificate=self.wants_certificate,
             wrong_cost=self.wrong_cost,
+            cascade=self.cascade,
         )
 
 
@@ -86,6 +88,11 @@ class Recalibration:
             raise NotCalibratable(
                 "a promise about both stages needs every question answered with and without passages, which audits do "
                 "not have: send a dataset, or leave out `retrieval_id`"
+            )
+        if goal.cascade:
+            raise NotCalibratable(
+                "a promise about answers without samples needs to know what each T=0 answer is worth, which audits do "
+                "not tell: send a dataset, or leave out `cascade`"
             )
         sifted = sift(await labelled_audits(self._store), key_digest)
         target = goal.target(population="audits", grader="audit", sha256=sifted.sha256)

@@ -49,3 +49,14 @@ def refused(answer: JudgedAnswer) -> JudgedAnswer:
     """Unanimously: agreement is 1."""
     signals = {**answer.signals, "agreement": 10.5 / 11}
     return replace(answer, is_refusal=True, is_correct=False, signals=signals, answer="I don't know.")
+
+
+def with_tokens(answers: list[JudgedAnswer], seed: int = 0) -> list[JudgedAnswer]:
+    """The least probable token of a right answer is the likelier one, as a rule."""
+    random = np.random.default_rng(seed)
+    return [told_tokens(a, -float(random.exponential(0.2 if a.is_correct else 1.5))) for a in answers]
+
+
+def told_tokens(answer: JudgedAnswer, logprob: float) -> JudgedAnswer:
+    told = {"mean_logprob": logprob / 2, "min_logprob": logprob}
+    return replace(answer, signals={**answer.signals, **told})  # type: ignore[dict-item]

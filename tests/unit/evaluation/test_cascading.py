@@ -16,21 +16,10 @@ from demur.evaluation.cascading import Cascade, fit_cascade
 from demur.evaluation.fitting import Target, fit_profile
 from demur.evaluation.judged import Grade, JudgedAnswer
 from demur.types import Retrieval
-from tests.unit.evaluation.judged_answers import refused, simulated
+from tests.unit.evaluation.judged_answers import refused, simulated, told_tokens, with_tokens
 
 TARGET = Target(max_risk=0.1, delta=0.1, population="simulated", grader="exact", data_sha256="0" * 64, cascade=True)
 AS_IT_IS = PlattCalibrator(1.0, 0.0)
-
-
-def with_tokens(answers: list[JudgedAnswer], seed: int = 0) -> list[JudgedAnswer]:
-    """The least probable token of a right answer is the likelier one, as a rule."""
-    random = np.random.default_rng(seed)
-    return [_told(a, -float(random.exponential(0.2 if a.is_correct else 1.5))) for a in answers]
-
-
-def _told(answer: JudgedAnswer, logprob: float) -> JudgedAnswer:
-    told = {"mean_logprob": logprob / 2, "min_logprob": logprob}
-    return replace(answer, signals={**answer.signals, **told})  # type: ignore[dict-item]
 
 
 def replayed(profile: Profile, answers: list[JudgedAnswer]) -> tuple[int, int, int]:
@@ -130,7 +119,7 @@ def test_a_t0_answer_that_nobody_judged_counts_as_wrong() -> None:
 
 def test_refusals_are_never_skipped() -> None:
     """However sure their tokens are."""
-    refusals = [_told(refused(a), -0.01) for a in simulated(50)]
+    refusals = [told_tokens(refused(a), -0.01) for a in simulated(50)]
     assert _counts([*_certain(400), *_doubtful(400), *refusals]) == (400, 0)
 
 
@@ -153,21 +142,21 @@ def test_who_never_wants_the_t0_answer_gets_no_cascade() -> None:
 
 def test_a_score_that_runs_backwards_bears_no_cascade() -> None:
     """Where the surest answers are wrong, skipping would pick them."""
-    backwards = [_told(a, -2.0 if a.is_correct else -0.1) for a in simulated(1200)]
+    backwards = [told_tokens(a, -2.0 if a.is_correct else -0.1) for a in simulated(1200)]
     with pytest.raises(NotCalibratable, match="against correctness"):
         fit_profile(backwards, TARGET)
 
 
 def _certain(n: int) -> list[JudgedAnswer]:
     """Right by a sure T=0 answer, and not sure by samples."""
-    one = _told(simulated(1)[0], -0.05)
+    one = told_tokens(simulated(1)[0], -0.05)
     signals = {**one.signals, "agreement": 0.2}
     return [replace(one, id=f"sure {i}", is_correct=True, signals=signals) for i in range(n)]
 
 
 def _doubtful(n: int) -> list[JudgedAnswer]:
     """Wrong, and sure by nothing."""
-    one = _told(simulated(1)[0], -3.0)
+    one = told_tokens(simulated(1)[0], -3.0)
     signals = {**one.signals, "agreement": 0.2}
     return [replace(one, id=f"doubt {i}", is_correct=False, signals=signals) for i in range(n)]
 
