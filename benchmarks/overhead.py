@@ -68,8 +68,13 @@ QUESTIONS = [
 ]
 
 
-# vLLM without a GPU: a small cache, threads that the system places, and nothing to compile.
-CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+# vLLM without a GPU: a small cache, threads that the system places and that leave their core to others while they wait,
+# and nothing to compile.
+CPU_ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_WAIT_POLICY": "passive",
+}
 CPU_ARGUMENTS: dict[str, JsonValue] = {"dtype": "float32", "enforce_eager": True}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 MAX_CHARACTERS = 1500  # refusals are shorter; bounds the work on hostile input
 
@@ -172,6 +173,11 @@ def is_non_answer(text: str) -> bool:
     """Whether `text` declines to answer, in English; also true of empty text and of punctuation alone."""
     if len(text) > MAX_CHARACTERS:
         return not text.strip()
+    return _is_short_non_answer(text)
+
+
+@lru_cache(maxsize=512)  # of the answers at work: each is asked about several times
+def _is_short_non_answer(text: str) -> bool:
     plain = unicodedata.normalize("NFKC", text.translate(_PLAIN_QUOTES)).strip()
     if _ONLY_PUNCTUATION.fullmatch(plain):
         return True
