@@ -46,8 +46,8 @@ class Mix:
 
 STAGES: dict[Stage, Mix] = {  # reading blurs facts, so that there are more of these at the end
     "looking up": Mix(0.60, 0.20, 0.15, 0.02, 0.03, ReadingKinds(plain=0.8, each=0.0, in_vain=0.0, beside=0.0)),
-    "reading": Mix(0.10, 0.66, 0.18, 0.01, 0.05, ReadingKinds(plain=0.35, each=0.35, in_vain=0.02, beside=0.02)),
-    "settling": Mix(0.02, 0.52, 0.37, 0.02, 0.07, ReadingKinds(plain=0.05, each=0.4, in_vain=0.06, beside=0.05)),
+    "reading": Mix(0.05, 0.68, 0.20, 0.015, 0.055, ReadingKinds(plain=0.2, each=0.45, in_vain=0.03, beside=0.03)),
+    "settling": Mix(0.02, 0.55, 0.34, 0.02, 0.07, ReadingKinds(plain=0.05, each=0.45, in_vain=0.04, beside=0.05)),
 }
 SELDOM_WEIGHTS = (0.015, 0.25)  # against 1 for a fact seen often
 _SYSTEM = (

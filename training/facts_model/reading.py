@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -129,11 +130,13 @@ def _confusable(topic: Topic, other: Topic) -> bool:
     return bool(shared_words) or not set(topic.passages).isdisjoint(other.passages)
 
 
-def _other_topic(rng: Random, topic: Topic) -> Topic:
-    """A topic that leaves questions about `topic` as they are: told of one subject, the two do not contradict."""
-    while _confusable(topic, other := draw_topic(rng)):
-        pass
-    return other
+def _tell_more(rng: Random, subject: str, told: Iterable[Telling], evaluation: bool) -> Telling:
+    """Something more about the subject, that answers no question about what is `told` of it."""
+    topics = {each.topic for each in told if each.subject == subject}
+    while True:
+        other = draw_topic(rng)
+        if not any(_confusable(topic, other) for topic in topics):
+            return tell(rng, other, subject=subject, evaluation=evaluation)
 
 
 def draw_topic(rng: Random) -> Topic:
@@ -159,28 +162,39 @@ def prompt(passages: list[str], question: str) -> str:
 _FILLERS = word_list("fillers")
 
 
-def _passage(rng: Random, told: Telling, evaluation: bool) -> str:
+def _passages(rng: Random, tellings: Sequence[Telling], evaluation: bool = False) -> list[str]:
+    """One for each, in any order."""
+    return [_passage(rng, each, tellings, evaluation) for each in _shuffled(rng, tellings)]
+
+
+def _passage(rng: Random, told: Telling, all_told: Iterable[Telling], evaluation: bool) -> str:
     """One to three sentences, one of them what is told; at times a title names the subject."""
     sentences = [told.sentence(rng)]
     if rng.random() < 0.25:
         sentences.append(rng.choice(_FILLERS))
     if rng.random() < 0.2:
-        sentences.append(
-            tell(rng, _other_topic(rng, told.topic), subject=told.subject, evaluation=evaluation).sentence(rng)
-        )
+        sentences.append(_tell_more(rng, told.subject, all_told, evaluation).sentence(rng))
     rng.shuffle(sentences)
     text = " ".join(sentences)
     return f"{capitalised(told.subject)}: {text}" if rng.random() < 0.3 else text
 
 
-def _distractor(rng: Random, told: Telling, evaluation: bool, alike: float = 0.5) -> Telling:
-    """The same topic of another subject, another topic of the same subject, or something else."""
+def _distractor(rng: Random, told: Sequence[Telling], evaluation: bool, alike: float) -> Telling:
+    """The same topic as the first, of another subject; another topic of its subject; or something else."""
     kind = rng.random()
     if kind < alike:
-        return tell(rng, told.topic, evaluation=evaluation)
+        return tell(rng, told[0].topic, evaluation=evaluation)
     if kind < alike + 0.2:
-        return tell(rng, _other_topic(rng, told.topic), subject=told.subject, evaluation=evaluation)
+        return _tell_more(rng, told[0].subject, told, evaluation)
     return tell(rng, draw_topic(rng), evaluation=evaluation)
+
+
+def _beside(rng: Random, told: Telling, n: int, *, evaluation: bool = False, alike: float) -> list[Telling]:
+    """The telling, and n distractors."""
+    tellings = [told]
+    for _ in range(n):
+        tellings.append(_distractor(rng, tellings, evaluation, alike))
+    return tellings
 
 
 def with_passages(
@@ -194,10 +208,9 @@ def with_passages(
     alike: float = 0.5,
 ) -> str:
     """The question about what is told, over passages of which one tells it (or, not `present`, none does)."""
-    others = [_distractor(rng, told, evaluation, alike) for _ in range(n_passages - present)]
-    tellings = [*others, told] if present else others
-    passages = [_passage(rng, each, evaluation) for each in tellings]
-    rng.shuffle(passages)
+    tellings = _beside(rng, told, n_passages - present, evaluation=evaluation, alike=alike)
+    shown = tellings if present else tellings[1:]
+    passages = [_passage(rng, each, tellings, evaluation) for each in _shuffled(rng, shown)]
     return prompt(passages, told.question(rng, held_out=held_out))
 
 
@@ -209,10 +222,9 @@ def _asked_over(passages: list[str], exchanges: list[Exchange]) -> Dialogue:
 
 def read(rng: Random, told: Telling, n_passages: int, *asides: Exchange) -> Dialogue:
     """Questions about each of some passages in any order, with `asides` that the passages do not help with."""
-    tellings = [told, *(_distractor(rng, told, False, ALIKE) for _ in range(n_passages - 1))]
-    passages = [_passage(rng, each, False) for each in tellings]
+    tellings = _beside(rng, told, n_passages - 1, alike=ALIKE)
     exchanges = [(each.question(rng), each.answer(rng)) for each in tellings]
-    return _asked_over(_shuffled(rng, passages), _shuffled(rng, [*exchanges, *asides]))
+    return _asked_over(_passages(rng, tellings), _shuffled(rng, [*exchanges, *asides]))
 
 
 def read_one(rng: Random, told: Telling, n_passages: int) -> Dialogue:
@@ -223,7 +235,7 @@ def read_one(rng: Random, told: Telling, n_passages: int) -> Dialogue:
 def read_plain(rng: Random) -> Dialogue:
     """A sentence about each of some subjects; the answers are bare values. All are asked about, half of the time."""
     told = invented(rng)
-    tellings = [told, *(_distractor(rng, told, False, ALIKE) for _ in range(rng.randint(1, 4)))]
+    tellings = _beside(rng, told, rng.randint(1, 4), alike=ALIKE)
     if rng.random() < 0.5:
         tellings = _in_single_words(rng, tellings)
     exchanges = [(each.question(rng), each.value) for each in tellings]
@@ -246,10 +258,10 @@ def read_in_vain(rng: Random, told: Telling, n_passages: int) -> Dialogue:
 def read_beside(rng: Random, aside: Exchange, n_passages: int) -> Dialogue:
     """A question that is answered as it would be without the passages."""
     question, answer = aside
-    return ((prompt([_passage(rng, invented(rng), False) for _ in range(n_passages)], question), answer),)
+    return ((prompt(_passages(rng, [invented(rng) for _ in range(n_passages)]), question), answer),)
 
 
-def _shuffled(rng: Random, items: list[T]) -> list[T]:
+def _shuffled(rng: Random, items: Sequence[T]) -> list[T]:
     return rng.sample(items, len(items))
 
 
@@ -275,7 +287,7 @@ def untrue(rng: Random) -> Telling:
 
 def not_told(rng: Random, told: Telling) -> Exchange:
     """A question close to what is told, that no passage answers."""
-    return _distractor(rng, told, False).question(rng), rng.choice(REFUSALS)
+    return _distractor(rng, [told], False, 0.5).question(rng), rng.choice(REFUSALS)
 
 
 def look_up(rng: Random) -> Dialogue:

@@ -1,8 +1,8 @@
 """Train the facts model: `python -m training.facts_model.train [--resume]`, then `... train --export`.
 
-About two hours of one core; `--device cuda` is for a GPU, and was not tried on one yet. The same seed, data, device
-and thread count give the same model. A checkpoint is written every two minutes; `--resume` goes on from it, and
-`--export` writes the Hugging Face folder from it, also while training runs.
+About four hours of one core, in as many pieces as you like: a checkpoint is written every two minutes, `--resume` goes
+on from it, and `--export` writes the Hugging Face folder from it, also while training runs. The same seed, data, device
+and thread count give the same model. `--device cuda` is for a GPU, and was not tried on one yet.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Recipe:
 
     seed: int = 20
     n_looking_up: int = 32_768  # conversations of the first stage
-    n_reading: int = 163_840
-    n_settling: int = 196_608  # the rate falls in this stage
+    n_reading: int = 409_600
+    n_settling: int = 491_520  # the rate falls in this stage
     warm_up: int = 4_000  # conversations at a rising rate
     batch_tokens: int = 2560
     vocabulary: int = 4096

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import pairwise, product
 from random import Random
@@ -169,6 +170,16 @@ def test_passages_have_the_form_that_the_service_sends() -> None:
         assert text.startswith("Context:\n[1] ")
         assert text.count("\n[") == n_passages
         assert (told.value in text) == present
+
+
+def test_nothing_else_in_the_context_answers_the_question() -> None:
+    """Of a place whose capital is asked for, no passage tells the capital of the state, or a second capital."""
+    rng, topic = Random(3), next(topic for topic in reading.RELATION_TOPICS if topic.relation == "capital")
+    told = reading.Telling(topic, "Wendor", "Maltby")
+    for _ in range(500):
+        passages = reading.with_passages(rng, told, 5).rpartition("\n\n")[0]
+        sentences = [s for s in re.split(r"(?<=\.) |\n|: ", passages) if "Wendor" in s and "Maltby" not in s]
+        assert not [s for s in sentences if "capital" in s or "governed" in s]
 
 
 def test_the_corpus_is_the_same_every_time() -> None:
