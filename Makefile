@@ -181,7 +181,7 @@ bench-peers: $(TRAIN) $(VENV_PEERS)/.installed ## Our passes and times beside uq
 bench: $(DEV) ## What /answer costs on top of sampling
 	$(BIN)/python -m benchmarks.overhead
 
-train: $(TRAIN) ## Train the two bundled models again (an hour or more each)
+train: $(TRAIN) ## Train the two bundled models again, an hour each (the facts model takes more: training/README.md)
 	@test -d $(DATA)/nli || { echo "set DATA to the folder with the training sets (training/README.md)"; exit 1; }
 	$(BIN)/python -m training.facts_model.train
 	$(BIN)/python -m training.nli_model.train --data $(DATA)
