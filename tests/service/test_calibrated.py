@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ SCRIPT = {
     "split": ["Paris", *["Paris", "Lyon"] * 5],
     "255 words": ["Paris", *["Paris"] * 9, " ".join(["Paris"] * 255)],
     "256 words": ["Paris", *["Paris"] * 9, " ".join(["Paris"] * 256)],
+    "long T=0": [" ".join(["Paris"] * 300), "Paris"],
     "no idea": ["I don't know."],
     "one fails": ["Paris", *["Paris"] * 9, ScriptedAnswer(error="dropped")],
     "no greedy": [ScriptedAnswer(error="refused"), "Paris"],
@@ -156,23 +158,56 @@ def test_a_higher_limit_that_nothing_came_near_changes_nothing(service: Service)
 def test_an_answer_that_the_lower_limit_might_have_cut_is_not_calibrated(
     service: Service, prompt: str, is_calibrated: bool
 ) -> None:
-    """The end of an answer may be a token, too, which not every server counts."""
+    """The end of an answer may be a token, too, which not every server counts. Nor where longer ones may have been
+    given up."""
     assert service.ask(prompt, sampling={"max_tokens": 1000}).json()["calibrated"] is is_calibrated
     assert service.ask(prompt).json()["calibrated"] is True
 
 
-def test_the_key_of_an_answer_is_that_of_the_profile_that_speaks() -> None:
-    """So that its audit counts for that profile; of several limits the highest that nothing came near."""
+def test_a_t0_answer_that_was_cut_off_is_not_calibrated(service: Service) -> None:
+    """As a sample is not: under a higher limit it would be another answer."""
+    body = service.ask("long T=0").json()
+    assert "samples_truncated" in body["degraded"]
+    assert (body["calibrated"], body["sampling"]["truncated"]) == (False, 0)
+
+
+def test_of_several_lower_limits_the_highest_speaks() -> None:
+    """That no answer reached. The key stays how it was asked, so that answers of one key are no choice by length."""
     low = profile()
-    high = replace(low, key=replace(low.key, max_tokens=512))
+    high = replace(low, id="cal_high", key=replace(low.key, max_tokens=512))
     calibration = Calibration({p.key: p for p in (low, high)}, ClusteringSettings(), PromptTemplate(), Revisions())
+    served = Served("scripted", "same-text", has_greedy=True)
 
-    def limit(max_tokens: int, n_tokens: int | None) -> int:
+    def speaks(max_tokens: int, n_tokens: int | None) -> str | None:
         question = Question((Message("user", "anything"),), sampling=Sampling(n=10, max_tokens=max_tokens))
-        return calibration.key(question, Served("scripted", "same-text", has_greedy=True), n_tokens).max_tokens
+        assert calibration.key(question, served).max_tokens == max_tokens
+        read = calibration.read(
+            question, served, {"agreement": 1.0}, (), agreement=1.0, is_non_answer=False, n_tokens=n_tokens
+        )
+        return read.info.id if read.info else None
 
-    assert [limit(1000, n) for n in (3, 255, 256, 511, 512, None)] == [512, 512, 512, 512, 1000, 1000]
-    assert [limit(512, 3), limit(400, 3), limit(256, 3), limit(255, 3)] == [512, 256, 256, 255]
+    high_and_none = ["cal_high", "cal_high", "cal_high", "cal_high", None, None]
+    assert [speaks(1000, n) for n in (3, 255, 256, 511, 512, None)] == high_and_none
+    assert [speaks(limit, 3) for limit in (512, 400, 256, 255)] == ["cal_high", "cal_test", "cal_test", None]
+
+
+def test_what_is_evaluated_under_a_higher_limit_is_told_so(tmp_path: Path) -> None:
+    """Whatever profile is in force, and however long the answers: else no profile could be fitted for that limit."""
+    (tmp_path / "profiles").mkdir()
+    write_profile(profile(), tmp_path / "profiles" / "p.json")
+    texts = {"short": "Paris", "long": " ".join(["Paris"] * 300)}
+    rows = [
+        {"id": name, "prompt": f"{name}?", "references": ["Paris"], "samples": [text] * 10}
+        for name, text in texts.items()
+    ]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    saved = tmp_path / "judged.jsonl"
+    options = ["--max-tokens", "1000", "--grader", "exact", "--save", str(saved)]
+    done = demur(
+        "evaluate", str(tmp_path / "data.jsonl"), *options, DEMUR_CALIBRATION__PROFILES=str(tmp_path / "profiles")
+    )
+    assert saved.exists(), done.stderr
+    assert [json.loads(line)["key"]["max_tokens"] for line in saved.read_text().splitlines()] == [1000, 1000]
 
 
 def test_the_question_itself_is_no_part_of_the_key(service: Service) -> None:

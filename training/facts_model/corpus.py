@@ -135,7 +135,7 @@ def _read(rng: Random, kinds: ReadingKinds) -> reading.Dialogue:
     if kind < 0:
         return reading.read_plain(rng)
     if kind < kinds.each:
-        asides = [_aside(rng, told)] if rng.random() < 0.5 else []
+        asides = [_aside(rng, told)] if rng.random() < 0.35 else []
         return reading.read(rng, told, n_passages, *asides)
     if kind < kinds.each + kinds.in_vain:
         return reading.read_in_vain(rng, reading.invented(rng), n_passages)

@@ -22,7 +22,8 @@ class _Wire(BaseModel):
 
 
 class AppliesToOut(_Wire):
-    """The way of asking that it speaks for; questions asked in any other way are uncalibrated."""
+    """The way of asking that it speaks for; questions asked in any other way are uncalibrated. A higher `max_tokens` is
+    no other way while all answers stay below this one."""
 
     profile_key: str = Field(description="Digest of all of it.")
     model: str

@@ -73,7 +73,11 @@ class LabelledIn(Wire):
     correct: bool
     refusal: bool = Field(False, description="It gives no answer.")
     degraded: bool = Field(False, description="Too degraded for a calibration to speak; only a cascade looks at it.")
-    greedy: GradeIn | None = Field(None, description="Of the T=0 answer, where another one was given: for a cascade.")
+    greedy: GradeIn | None = Field(
+        None,
+        description="For a cascade: of the T=0 answer, where another one was given (`signals.greedy_agrees` below 1); "
+        "one without a grade counts as wrong.",
+    )
     signals: SignalsIn
 
 

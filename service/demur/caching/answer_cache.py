@@ -8,7 +8,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from demur.caching.names import question_digest
-from demur.caching.relay import Asked, Relayed, Solo, is_worth_another_try
+from demur.caching.relay import Asked, Keeper, Relayed, is_worth_another_try
 from demur.caching.shelf import Shelf
 from demur.caching.single_flight import Shared, SingleFlight
 from demur.caching.tier import TierUnavailable
@@ -32,7 +32,7 @@ class AnswerCache:
     def __init__(
         self,
         shelf: Shelf,
-        relay: Solo,
+        keeper: Keeper,
         flights: SingleFlight[Relayed],
         metrics: Metrics,
         *,
@@ -40,7 +40,7 @@ class AnswerCache:
         ttl_seconds: float,
     ) -> None:
         self._shelf = shelf
-        self._relay = relay
+        self._keeper = keeper
         self._flights = flights
         self._metrics = metrics
         self._fingerprint = fingerprint
@@ -63,7 +63,7 @@ class AnswerCache:
         if not self._ttl_seconds or mode == "bypass":
             return await self._bypassed(question, fresh)
         if mode == "refresh":
-            relayed = await self._relay.keep(asked, await fresh(question), "alone")
+            relayed = await self._keeper.keep(asked, await fresh(question), "alone")
             return relayed.answer, CacheUse("refresh", ttl_seconds=relayed.ttl_seconds)
         found = await self._remembered(asked)
         if found is not None:
@@ -103,7 +103,7 @@ class AnswerCache:
 
     async def _shared(self, asked: Asked, fresh: Fresh) -> tuple[Answer, CacheUse]:
         while True:
-            run = await self._flights.share(asked.digest, asked.seconds_left, lambda: self._relay.answer(asked, fresh))
+            run = await self._flights.share(asked.digest, asked.seconds_left, lambda: self._keeper.answer(asked, fresh))
             if not (run.is_joined and _was_cut_short(run, asked)):
                 break
         relayed = run.result()

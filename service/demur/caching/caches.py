@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 from demur.caching.answer_cache import AnswerCache
 from demur.caching.in_process import InProcessTier
 from demur.caching.names import Names
-from demur.caching.relay import Relay, Solo
+from demur.caching.relay import Keeper, Relay
 from demur.caching.shared_pairs import SharedPairs
 from demur.caching.shelf import Shelf
 from demur.caching.single_flight import SingleFlight
@@ -41,7 +41,7 @@ class Caches:
         shelf = Shelf(self._tier, self._names, self._metrics)
         return AnswerCache(
             shelf,
-            self._relay(shelf, self._shared) if self._shared else Solo(shelf, self._metrics),
+            self._relay(shelf, self._shared) if self._shared else Keeper(shelf, self._metrics),
             SingleFlight(self._tasks, self._metrics, max_waiting=max_waiting),
             self._metrics,
             fingerprint=fingerprint,

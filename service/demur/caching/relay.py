@@ -58,7 +58,7 @@ class _Alone(Exception):
     """Nobody can be waited for."""
 
 
-class Solo:
+class Keeper:
     """Draws an answer and remembers it: for one process, where SingleFlight has seen to it that nobody else does."""
 
     def __init__(self, shelf: Shelf, metrics: Metrics) -> None:
@@ -67,7 +67,7 @@ class Solo:
 
     async def answer(self, asked: Asked, fresh: Fresh) -> Relayed:
         """Raises as `fresh`."""
-        relayed = await self.keep(asked, await fresh(asked.question), "led")
+        relayed = await self.keep(asked, await fresh(_in_time(asked)), "led")
         self._metrics.single_flights.labels(relayed.source).inc()
         return relayed
 
@@ -75,19 +75,11 @@ class Solo:
         """Remember the answer if it is whole; one that is degraded or partial would go on being so."""
         if not asked.ttl_seconds or not is_whole(answer):
             return Relayed(answer, source)
-        try:
-            is_kept = await self._shelf.put(asked.digest, answer, asked.question.tenant, asked.ttl_seconds)
-        except TierUnavailable:
-            return Relayed(self._unshared(answer), source)
+        is_kept = await self._shelf.put(asked.digest, answer, asked.question.tenant, asked.ttl_seconds)
         return Relayed(answer, source, asked.ttl_seconds if is_kept else 0.0)
 
-    def _unshared(self, answer: Answer) -> Answer:
-        """Says that other replicas may be doing the same work, and that nothing is remembered."""
-        self._metrics.degraded.labels(Degradation.CACHE_UNAVAILABLE.value).inc()
-        return replace(answer, degraded=(*answer.degraded, Degradation.CACHE_UNAVAILABLE))
 
-
-class Relay(Solo):
+class Relay(Keeper):
     """Draws an answer under a lease on its question, and hands it to the replicas that waited.
 
     The lease is renewed while the work runs. When its holder dies it expires, and the next replica takes over. Handing
@@ -111,6 +103,18 @@ class Relay(Solo):
             relayed = Relayed(self._unshared(await fresh(_in_time(asked))), "alone")
         self._metrics.single_flights.labels(relayed.source).inc()
         return relayed
+
+    async def keep(self, asked: Asked, answer: Answer, source: Literal["led", "alone"]) -> Relayed:
+        """As in one process; where the tier is away the answer says so."""
+        try:
+            return await super().keep(asked, answer, source)
+        except TierUnavailable:
+            return Relayed(self._unshared(answer), source)
+
+    def _unshared(self, answer: Answer) -> Answer:
+        """Says that other replicas may be doing the same work, and that nothing is remembered."""
+        self._metrics.degraded.labels(Degradation.CACHE_UNAVAILABLE.value).inc()
+        return replace(answer, degraded=(*answer.degraded, Degradation.CACHE_UNAVAILABLE))
 
     async def _in_turn(self, asked: Asked, fresh: Fresh) -> Relayed:
         """Raises _Alone; TierUnavailable only before `fresh` has begun."""

@@ -25,14 +25,14 @@ class Shelf:
     """Answers in a tier, under the digest of their question. What cannot be read counts as not there."""
 
     def __init__(self, tier: Tier, names: Names, metrics: Metrics) -> None:
-        self.tier = tier
+        self._tier = tier
         self._names = names
         self._metrics = metrics
 
     async def find(self, question: str) -> Kept | None:
         """What is remembered for the question; counted. Raises TierUnavailable."""
         try:
-            [data] = await self.tier.get(self._names.result(question))
+            [data] = await self._tier.get(self._names.result(question))
         except TierUnavailable:
             self.count("error")
             raise
@@ -51,7 +51,7 @@ class Shelf:
             self.count("stale")
         except Garbled:
             self.count("error")
-            logger.warning("cache_garbled", tier=self.tier.name)
+            logger.warning("cache_garbled", tier=self._tier.name)
         return None
 
     async def write(self, answer: Answer, ttl_seconds: float) -> bytes | None:
@@ -70,24 +70,24 @@ class Shelf:
         if data is None:
             return False
         led_to = self._names.question_of(answer.id, tenant)
-        await self.tier.put({self._names.result(question): data, led_to: question.encode()}, ttl_seconds)
+        await self._tier.put({self._names.result(question): data, led_to: question.encode()}, ttl_seconds)
         return True
 
     async def forget(self, answer_id: str, tenant: str) -> bool:
         """Whether the answer was remembered. Raises StoreUnavailable: then it may still be."""
         led_to = self._names.question_of(answer_id, tenant)
         try:
-            [found] = await self.tier.get(led_to)
+            [found] = await self._tier.get(led_to)
             if not found:
                 return False
             question = found.decode("ascii", "replace")
-            await self.tier.forget(self._names.result(question), self._names.done(question), led_to)
+            await self._tier.forget(self._names.result(question), self._names.done(question), led_to)
         except TierUnavailable as error:
             raise StoreUnavailable("the answer may be remembered still: the cache is away; try again") from error
         return True
 
     def count(self, result: str) -> None:
-        self._metrics.cache_requests.labels(self.tier.name, result).inc()
+        self._metrics.cache_requests.labels(self._tier.name, result).inc()
 
 
 def _is_quick(answer: Answer) -> bool:

@@ -27,7 +27,8 @@ Count = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, slots=True)
 class ProfileKey:
-    """All that the signals depend on. Where any of it differs, the profile says nothing.
+    """All that the signals depend on. Where any of it differs, the profile says nothing; a higher `max_tokens` than the
+    profile's makes no difference as long as no answer reaches the profile's.
 
     `model_revision`, `nli_revision`: which weights, None where a server does not tell. `conversation`: digest of the
     messages around the question. `first_look`: the number of samples at which an adaptive draw may stop, None where all

@@ -102,19 +102,8 @@ class Calibration:
         """Whether that certificate is not to be relied on (any more), for all that is known."""
         return self._suspended is None or (profile.id, scope) in self._suspended
 
-    def key(self, question: Question, served: Served, n_tokens: int | None = None) -> ProfileKey:
-        """All that the signals of such an answer depend on; `n_tokens`: of the longest one drawn, None where unknown.
-
-        A limit that no answer came near changed nothing: where a profile was fitted under a lower one, it is that.
-        """
-        key = self._key(question, served)
-        if key in self._profiles or n_tokens is None:
-            return key
-        limits = {profile.max_tokens for profile in self._profiles if n_tokens < profile.max_tokens < key.max_tokens}
-        lower = (replace(key, max_tokens=limit) for limit in sorted(limits, reverse=True))
-        return next((each for each in lower if each in self._profiles), key)
-
-    def _key(self, question: Question, served: Served) -> ProfileKey:
+    def key(self, question: Question, served: Served) -> ProfileKey:
+        """All that the signals of such an answer depend on."""
         sampling = question.sampling
         return ProfileKey(
             model=served.model,
@@ -150,7 +139,7 @@ class Calibration:
 
         A non-answer is not correct, and its confidence is 0. A guarantee comes with the profile's own thresholds only;
         a suspended one is not given, and its thresholds stay. No profile was fitted to answers made elsewhere.
-        `n_tokens` as in `key`.
+        `n_tokens`: of the longest answer drawn, None where that is not known, or where longer ones were given up.
         """
         profile = self._profile(question, served, degraded, n_tokens) if self._profiles else None
         stage = self._stage(profile, question) if profile else None
@@ -215,7 +204,17 @@ class Calibration:
     ) -> Profile | None:
         if is_void(degraded, served.nli_model) or question.rated is not None or question.sampling.passed_on:
             return None
-        return self._profiles.get(self.key(question, served, n_tokens))
+        key = self.key(question, served)
+        return self._profiles.get(key) or self._under_lower_limit(key, n_tokens)
+
+    def _under_lower_limit(self, key: ProfileKey, n_tokens: int | None) -> Profile | None:
+        """A limit that no answer came near changed nothing: of the profiles fitted under lower ones, the one with the
+        highest that none reached."""
+        if n_tokens is None:
+            return None
+        limits = {known.max_tokens for known in self._profiles if n_tokens < known.max_tokens < key.max_tokens}
+        lower = (self._profiles.get(replace(key, max_tokens=limit)) for limit in sorted(limits, reverse=True))
+        return next((profile for profile in lower if profile), None)
 
     def _stage(self, profile: Profile, question: Question) -> Stage | None:
         """The map for answers with passages holds for the template that it was fitted with."""

@@ -35,6 +35,11 @@ class Draw:
         return self.rated or self.greedy
 
     @property
+    def compared(self) -> tuple[Sample, ...]:
+        """The samples, and what is compared with them."""
+        return (*self.samples, self.beside) if self.beside else self.samples
+
+    @property
     def texts(self) -> tuple[str, ...]:
         return tuple(s.text for s in self.samples)
 
@@ -53,15 +58,14 @@ class Draw:
     @property
     def n_prompt_tokens(self) -> int:
         """The prompt is read once, however many answers follow it."""
-        return max((s.n_prompt_tokens or 0 for s in self.drawn), default=0)
+        return max((s.n_prompt_tokens or 0 for s in self._drawn), default=0)
 
     @property
     def n_completion_tokens(self) -> int:
-        return sum(s.n_completion_tokens or 0 for s in self.drawn)
+        return sum(s.n_completion_tokens or 0 for s in self._drawn)
 
     @property
-    def drawn(self) -> tuple[Sample, ...]:
-        """All that the model gave."""
+    def _drawn(self) -> tuple[Sample, ...]:
         return (*self.samples, self.greedy) if self.greedy else self.samples
 
 

@@ -150,9 +150,9 @@ class Engine:
         return self._template.digest
 
     def profile_key(self, answer: Answer) -> ProfileKey:
-        """The key of the profile that speaks, or would speak, for such an answer."""
+        """How it was asked, and of what. (A profile fitted under a lower `max_tokens` may speak for it, too.)"""
         served = Served(self.model, self.nli_model, has_greedy=answer.greedy is not None)
-        return self._calibration.key(answer.question, served, max_n_tokens(answer.drawn))
+        return self._calibration.key(answer.question, served)
 
     @property
     def is_draining(self) -> bool:
@@ -263,7 +263,7 @@ class Engine:
         first = await draw_greedy(self._sampler, messages, sampling, seconds, on_text)
         if first is not None:
             signals = token_signals(token_confidence(first))
-            is_non_answer, n_tokens = gives_no_answer(first), first.n_completion_tokens
+            is_non_answer, n_tokens = gives_no_answer(first), max_n_tokens([first])
             alone = self._calibration.read_alone(
                 question, served, signals, is_non_answer=is_non_answer, n_tokens=n_tokens
             )
@@ -288,7 +288,7 @@ class Engine:
             degraded,
             agreement=agreement(clustering, choice.semantic_id),
             is_non_answer=gives_no_answer(choice.sample),
-            n_tokens=max_n_tokens(drawn.drawn),
+            n_tokens=None if drawn.stopped_early else max_n_tokens(drawn.compared),
         )
         signals = _signals(question, evidence, reading)
         decision = decide(signals, reading.policy, question.retrieval)

@@ -84,7 +84,7 @@ def reservations(question: Question, drawn: Draw, judge: Judge, uncertainty: Unc
         Degradation.PARTIAL_SAMPLES: drawn.is_partial,
         Degradation.NLI_UNAVAILABLE: judge.has_fallen_back,
         Degradation.NLI_TRUNCATED: judge.is_truncated,
-        Degradation.SAMPLES_TRUNCATED: drawn.n_truncated > 0,
+        Degradation.SAMPLES_TRUNCATED: any(answer.is_truncated for answer in drawn.compared),
         Degradation.LONG_ANSWERS: is_long(drawn.samples),
         Degradation.DEADLINE: drawn.deadline_reached or judge.ran_out_of_time,
     }
@@ -93,8 +93,7 @@ def reservations(question: Question, drawn: Draw, judge: Judge, uncertainty: Unc
 
 def _lacks_logprobs(drawn: Draw, uncertainty: Uncertainty, *, is_unmodified: bool) -> bool:
     """Whether logprobs are missing, or are not the model's own, so that a number had to be left out."""
-    all_answers = [*drawn.samples, drawn.beside] if drawn.beside else drawn.samples
-    has_all = all(token_confidence(answer) is not None for answer in all_answers)
+    has_all = all(token_confidence(answer) is not None for answer in drawn.compared)
     is_unweighted = is_unmodified and uncertainty.semantic_entropy_weighted is None
     return not has_all or (is_unweighted and drawn.n_truncated < len(drawn.samples))
 

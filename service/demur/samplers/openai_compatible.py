@@ -222,6 +222,7 @@ class OpenAISampler:
             is_greedy=draw.is_greedy,
             n_prompt_tokens=reply.n_prompt_tokens,
             n_completion_tokens=choice.n_tokens,
+            has_own_count=choice.has_own_count,
         )
 
     def _source(self) -> LogprobSource:

@@ -18,9 +18,9 @@ from demur.samplers.reasoning import first_answer_token, strip_reasoning
 class Choice:
     """One completion, thinking removed. `tokens` and `logprobs` are both there (and as long) or both None.
 
-    `n_tokens` counts the thinking, too; without logprobs it is an even share of what the server tells of the whole
-    call, and None where it tells nothing. `first_top` are the logprobs of the
-    likeliest first tokens, the thinking's where there is any, for the probe.
+    `n_tokens` counts the thinking, too, and is None where the server tells nothing; without `has_own_count` it is an even
+    share of what the call took, or leaves out the thinking. `first_top` are the logprobs of the likeliest first tokens,
+    the thinking's where there is any, for the probe.
     """
 
     text: str
@@ -28,6 +28,7 @@ class Choice:
     tokens: tuple[str, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     n_tokens: int | None = None
+    has_own_count: bool = True
     first_top: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -114,7 +115,8 @@ def read_reply(content: bytes) -> Reply:
     usage = completion.usage or _Usage()
     ordered = sorted(completion.choices, key=lambda c: c.index)
     shares = _shares(usage.completion_tokens, len(ordered))
-    choices = [_read_choice(choice, share) for choice, share in zip(ordered, shares, strict=True)]
+    is_alone = len(ordered) == 1
+    choices = [_read_choice(choice, share, is_alone=is_alone) for choice, share in zip(ordered, shares, strict=True)]
     return Reply(tuple(choice for choice in choices if choice is not None), usage.prompt_tokens)
 
 
@@ -136,20 +138,29 @@ def _shares(n_tokens: int | None, n_choices: int) -> list[int | None]:
     return [n_tokens // n_choices + (place < n_tokens % n_choices) for place in range(n_choices)]
 
 
-def _read_choice(choice: _Choice, share: int | None) -> Choice | None:
+def _counted(n_read: int, share: int | None, *, is_alone: bool, thought_apart: bool) -> tuple[int | None, bool]:
+    """Tokens, the thinking's too, and whether they are known to be this choice's own: logprobs may leave it out."""
+    if is_alone and share is not None:
+        return max(share, n_read), True
+    return n_read or share, n_read > 0 and not thought_apart
+
+
+def _read_choice(choice: _Choice, share: int | None, *, is_alone: bool) -> Choice | None:
     """None for a choice that the server withheld or broke off."""
     whole = choice.text if choice.message is None else choice.message.text
     if whole is None or choice.finish_reason in ("content_filter", "abort", "error"):
         return None
     text, tokens = strip_reasoning(whole), _read_tokens(choice.logprobs)
-    has_thought = text != whole or _thought_apart(choice.message)
-    scored = _scored(tokens, text, has_thought)
+    thought_apart = _thought_apart(choice.message)
+    scored = _scored(tokens, text, has_thought=thought_apart or text != whole)
+    n_tokens, has_own_count = _counted(len(tokens), share, is_alone=is_alone, thought_apart=thought_apart)
     return Choice(
         text=text,
         finish_reason="length" if choice.finish_reason in ("length", "max_tokens") else "stop",
         tokens=tuple(t.token for t in scored) if scored else None,
         logprobs=clean_logprobs([t.logprob for t in scored]) if scored else None,
-        n_tokens=len(tokens) or share,
+        n_tokens=n_tokens,
+        has_own_count=has_own_count,
         first_top=_first_top(tokens),
     )
 
@@ -160,7 +171,7 @@ def _thought_apart(message: _Message | None) -> bool:
     )
 
 
-def _scored(tokens: list[_Token], text: str, has_thought: bool) -> list[_Token] | None:
+def _scored(tokens: list[_Token], text: str, *, has_thought: bool) -> list[_Token] | None:
     """The answer's tokens, if each has a logprob that can be one."""
     start = first_answer_token([t.spelling for t in tokens], text) if has_thought else 0
     answer = [] if start is None else tokens[start:]

@@ -126,11 +126,6 @@ class Answer:
     contradicts_context: bool = False
 
     @property
-    def drawn(self) -> tuple[Sample, ...]:
-        """All that the model gave."""
-        return (*self.samples, self.greedy) if self.greedy else self.samples
-
-    @property
     def is_calibrated(self) -> bool:
         """Whether `confidence` is a probability of being correct."""
         return self.calibration is not None

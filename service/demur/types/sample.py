@@ -16,7 +16,8 @@ class Sample:
 
     `token_logprobs` are natural logs in (-inf, 0], the end-of-sequence token included where the model drew one;
     None where the backend gave none. `tokens` are the raw tokens they belong to. `is_greedy` marks the T=0 answer,
-    which is drawn beside the samples and never counted among them.
+    which is drawn beside the samples and never counted among them. Without `has_own_count`, `n_completion_tokens` is
+    no more than an estimate: an even share of what several answers took together.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Sample:
     is_greedy: bool = False
     n_prompt_tokens: int | None = None
     n_completion_tokens: int | None = None
+    has_own_count: bool = True
 
     @property
     def sequence_logprob(self) -> float | None:
@@ -40,7 +42,7 @@ class Sample:
 
 
 def max_n_tokens(samples: Iterable[Sample]) -> int | None:
-    """Tokens of the longest; None where the backend did not count those of every one, or there is none."""
-    counts = [sample.n_completion_tokens for sample in samples]
+    """Tokens of the longest; None where the backend did not count those of each, or there is none."""
+    counts = [sample.n_completion_tokens if sample.has_own_count else None for sample in samples]
     known = [count for count in counts if count is not None]
     return max(known) if known and len(known) == len(counts) else None

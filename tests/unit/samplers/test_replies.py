@@ -104,6 +104,26 @@ def test_content_in_parts_and_refusals_are_texts() -> None:
     assert read_reply(reply(chat(None, refusal="I cannot say."))).choices[0].text == "I cannot say."
 
 
+TOLD = {"content": [{"token": "Paris", "logprob": -0.3}]}
+
+
+@pytest.mark.parametrize(
+    ("choices", "n_tokens", "is_own"),
+    [
+        ([chat("Paris", TOLD)], 9, True),
+        ([chat("Paris", TOLD, reasoning_content="Hm")], 9, True),
+        ([chat("Paris", TOLD), chat("Paris", TOLD)], 1, True),
+        ([chat("Paris", TOLD, reasoning_content="Hm"), chat("Paris", TOLD)], 1, False),
+        ([chat("Paris"), chat("Paris")], 5, False),
+    ],
+    ids=["alone", "alone, thinking apart", "two", "two, thinking apart", "two without logprobs"],
+)
+def test_a_count_is_a_choice_s_own_or_says_that_it_is_not(choices: list[Any], n_tokens: int, is_own: bool) -> None:
+    """Of a call of nine tokens: the longest may have eight of them."""
+    read = read_reply(reply(*choices, completion_tokens=9)).choices[0]
+    assert (read.n_tokens, read.has_own_count) == (n_tokens, is_own)
+
+
 @pytest.mark.parametrize(("total", "shares"), [(7, [3, 2, 2]), (None, [None, None, None])])
 def test_tokens_of_a_call_are_shared_evenly_where_only_the_sum_is_known(total: int | None, shares: list[Any]) -> None:
     """The sum, which is what is reported, stays exact."""
