@@ -18,9 +18,9 @@ from demur.samplers.reasoning import first_answer_token, strip_reasoning
 class Choice:
     """One completion, thinking removed. `tokens` and `logprobs` are both there (and as long) or both None.
 
-    `n_tokens` counts the thinking, too, and is None where the server tells nothing; without `has_own_count` it is an even
-    share of what the call took, or leaves out the thinking. `first_top` are the logprobs of the likeliest first tokens,
-    the thinking's where there is any, for the probe.
+    `n_tokens` counts the thinking, too, and is None where the server tells nothing; without `has_own_count` it is an
+    even share of what the call took, or leaves out the thinking. `first_top` are the logprobs of the likeliest first
+    tokens, the thinking's where there is any, for the probe.
     """
 
     text: str

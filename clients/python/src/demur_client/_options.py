@@ -120,6 +120,7 @@ class CalibrationOptions(TypedDict, total=False):
     retrieval_id: str
     retrieval_cost: float
     wrong_cost: float
+    cascade: bool
     activate: bool
 
 
