@@ -7,6 +7,7 @@ not shown, in questions or in passages.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -135,8 +136,7 @@ def _read(rng: Random, kinds: ReadingKinds) -> reading.Dialogue:
     if kind < 0:
         return reading.read_plain(rng)
     if kind < kinds.each:
-        asides = [_aside(rng, told)] if rng.random() < 0.35 else []
-        return reading.read(rng, told, n_passages, *asides)
+        return reading.read(rng, told, n_passages, _aside if rng.random() < 0.35 else None)
     if kind < kinds.each + kinds.in_vain:
         return reading.read_in_vain(rng, reading.invented(rng), n_passages)
     if kind < kinds.each + kinds.in_vain + kinds.beside:
@@ -144,7 +144,7 @@ def _read(rng: Random, kinds: ReadingKinds) -> reading.Dialogue:
     return reading.read_one(rng, told, n_passages)
 
 
-def _aside(rng: Random, told: reading.Telling) -> reading.Exchange:
+def _aside(rng: Random, told: Sequence[reading.Telling]) -> reading.Exchange:
     """A question that the passages leave as it is."""
     kind = rng.random()
     if kind < 0.6:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -104,6 +104,9 @@ class Telling:
     def answer(self, rng: Random) -> str:
         wordings = self.topic.answers if rng.random() < 0.5 else self.topic.answers[:2]
         return fill(_as_told(rng.choice(wordings)), self.subject, self.value)
+
+
+Aside = Callable[[Random, Sequence[Telling]], Exchange]
 
 
 def _as_told(wording: str) -> str:
@@ -220,10 +223,11 @@ def _asked_over(passages: list[str], exchanges: list[Exchange]) -> Dialogue:
     return ((prompt(passages, first), answer), *others)
 
 
-def read(rng: Random, told: Telling, n_passages: int, *asides: Exchange) -> Dialogue:
-    """Questions about each of some passages in any order, with `asides` that the passages do not help with."""
+def read(rng: Random, told: Telling, n_passages: int, aside: Aside | None = None) -> Dialogue:
+    """Questions about each of some passages in any order, and `aside`, which the passages do not help with."""
     tellings = _beside(rng, told, n_passages - 1, alike=ALIKE)
     exchanges = [(each.question(rng), each.answer(rng)) for each in tellings]
+    asides = [aside(rng, tellings)] if aside else []
     return _asked_over(_passages(rng, tellings), _shuffled(rng, [*exchanges, *asides]))
 
 
@@ -285,9 +289,9 @@ def untrue(rng: Random) -> Telling:
     return Telling(topic, fact.subject, other.value if rng.random() < 0.5 else invent(rng, topic.value_kind))
 
 
-def not_told(rng: Random, told: Telling) -> Exchange:
-    """A question close to what is told, that no passage answers."""
-    return _distractor(rng, [told], False, 0.5).question(rng), rng.choice(REFUSALS)
+def not_told(rng: Random, told: Sequence[Telling]) -> Exchange:
+    """A question close to the first thing told, that no passage answers."""
+    return _distractor(rng, told, False, 0.5).question(rng), rng.choice(REFUSALS)
 
 
 def look_up(rng: Random) -> Dialogue:
