@@ -132,4 +132,4 @@ def test_passages_about_names_never_seen_are_read(model: Any, tokenizer: Any) ->
     told = [tell(rng, rng.choice(RELATION_TOPICS), evaluation=True) for _ in range(40)]
     asked = [with_passages(rng, each, 1 + i % 5, held_out=True, evaluation=True) for i, each in enumerate(told)]
     answers = [_answer(model, tokenizer, question) for question in asked]
-    assert sum(each.value.casefold() in a.casefold() for each, a in zip(told, answers, strict=True)) >= 26
+    assert sum(each.value.casefold() in a.casefold() for each, a in zip(told, answers, strict=True)) >= 32
