@@ -227,7 +227,10 @@ def _draw(world: World, n: int, alpha: float, random: np.random.Generator) -> tu
     """On the whole pool: what was certified from n labels, and what the naive picker took."""
     n_tuning = round(TUNING_SHARE * n)
     tuning, held_out = random.integers(world.n, size=n_tuning), random.integers(world.n, size=n - n_tuning)
-    known = world.fitted(tuning)
+    try:
+        known = world.fitted(tuning)
+    except ValueError:  # all of them right, or no signal of which are: nobody has a map
+        return None, None
     found = _certify(known, tuning, held_out, alpha)
     everything = known.rows(np.concatenate([tuning, held_out]))
     rules = rules_of(everything, n)
