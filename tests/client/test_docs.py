@@ -23,7 +23,7 @@ BLOCKS = [
 EXAMPLES = {
     "plain_http.py": ["answer above_answer_threshold", "10 of 10 mean"],
     "ask.py": ["answer   What is the capital of Peru?", "retrieve Who won the chess tournament in Velm?"],
-    "rag.py": ["-> Lima", "0 passages: retrieve", "1 passages: answer", "-> Maltby", "retrieve (non_answer)"],
+    "rag.py": ["Lima", "0 passages: retrieve", "1 passages: answer", "Maltby", "retrieve (non_answer)"],
     "stream.py": ["sample 9", "10 samples", "retrieve"],
     "score.py": ["Paris: 80% of its samples agree -> answer", "Lyon: 20% of its samples agree -> retrieve", "Lyon: 0%"],
     "many.py": ["What is the capital of Peru? ->", "Who wrote Hamlet? ->", "(answer)"],

@@ -42,7 +42,7 @@ def test_known_facts_are_answered(bundled: httpx2.Client, question: str, answer:
     body = ask(bundled, question, sampling={"seed": 1})
     assert answer in body["answer"]
     assert body["decision"] == "answer"
-    assert body["clusters"][0]["size"] >= 8
+    assert max(cluster["size"] for cluster in body["clusters"]) >= 8
 
 
 def test_wording_varies_more_than_meaning(bundled: httpx2.Client) -> None:
