@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import anyio
-from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 from fastapi.openapi.models import Example
 
+from demur.api.desk import Desk, DeskDep
 from demur.api.events import EVENTS_IN_OPENAPI, DoneEvent, wire_event
 from demur.api.guard import requires
 from demur.api.problems import CLIENT_CLOSED_REQUEST
@@ -16,10 +17,6 @@ from demur.api.reading import StrictRoute
 from demur.api.requests import AnswerRequest
 from demur.api.responses import AnswerResponse
 from demur.api.streaming import EVENT_STREAM, EventStream, Tell, wants_events
-from demur.api.tenant import TenantDep
-from demur.engine.answering import Answering
-from demur.engine.engine import Engine
-from demur.settings import DefaultsSettings
 from demur.types import Answered, Question
 
 T = TypeVar("T")
@@ -50,26 +47,6 @@ EXAMPLES: dict[str, Example] = {
 router = APIRouter(route_class=StrictRoute)
 
 
-async def get_engine(request: Request) -> Engine:
-    engine: Engine = request.app.state.engine
-    return engine
-
-
-async def get_answering(request: Request) -> Answering:
-    answering: Answering = request.app.state.answering
-    return answering
-
-
-async def get_defaults(request: Request) -> DefaultsSettings:
-    defaults: DefaultsSettings = request.app.state.settings.defaults
-    return defaults
-
-
-EngineDep = Annotated[Engine, Depends(get_engine)]
-AnsweringDep = Annotated[Answering, Depends(get_answering)]
-DefaultsDep = Annotated[DefaultsSettings, Depends(get_defaults)]
-
-
 @router.post(
     "/v1/answer",
     response_model=AnswerResponse,
@@ -82,29 +59,26 @@ async def answer(
     body: Annotated[AnswerRequest, Body(openapi_examples=EXAMPLES)],
     request: Request,
     response: Response,
-    engine: EngineDep,
-    answering: AnsweringDep,
-    defaults: DefaultsDep,
-    tenant: TenantDep,
+    desk: DeskDep,
 ) -> AnswerResponse | Response:
     """Answer a question, with the evidence for the answer and a decision: answer, retrieve or abstain.
 
     With `Accept: text/event-stream` samples and their meanings are told as they land.
     """
-    question = body.to_domain(defaults, engine.model, tenant)
+    question = body.to_domain(desk.defaults, desk.engine.model, desk.tenant)
     if wants_events(request):
-        return _told(question, body, answering, defaults)
-    answered = await while_connected(request, lambda: answering.answer(question))
+        return _told(question, body, desk)
+    answered = await while_connected(request, lambda: desk.answering.answer(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     response.headers.update(verdict_headers(answered))
-    return AnswerResponse.from_domain(answered, body.include, defaults.abstain_text)
+    return AnswerResponse.from_domain(answered, body.include, desk.defaults.abstain_text)
 
 
-def _told(question: Question, body: AnswerRequest, answering: Answering, defaults: DefaultsSettings) -> EventStream:
+def _told(question: Question, body: AnswerRequest, desk: Desk) -> EventStream:
     async def work(tell: Tell) -> None:
-        answered = await answering.answer(question, lambda event: tell(*wire_event(event)))
-        tell("result", AnswerResponse.from_domain(answered, body.include, defaults.abstain_text))
+        answered = await desk.answering.answer(question, lambda event: tell(*wire_event(event)))
+        tell("result", AnswerResponse.from_domain(answered, body.include, desk.defaults.abstain_text))
         tell("done", DoneEvent())
 
     return EventStream(work)

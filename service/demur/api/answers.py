@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from demur.api.answer import AnsweringDep
+from demur.api.desk import DeskDep
 from demur.api.guard import requires
 from demur.api.reading import StrictRoute
 from demur.api.stored import StoredAnswerResponse, StoreDep
@@ -21,11 +21,11 @@ async def get_answer(answer_id: str, store: StoreDep, tenant: TenantDep) -> Stor
 
 
 @router.delete("/v1/answers/{answer_id}", status_code=204, dependencies=[requires("answer")])
-async def delete_answer(answer_id: str, store: StoreDep, answering: AnsweringDep, tenant: TenantDep) -> Response:
+async def delete_answer(answer_id: str, store: StoreDep, desk: DeskDep) -> Response:
     """Forget an answer of yours, with all feedback on it; it is not used again for the same question either."""
-    was_remembered = await answering.forget(answer_id, tenant)
+    was_remembered = await desk.answering.forget(answer_id, desk.tenant)
     try:
-        await store.delete_answer(answer_id, tenant=tenant)
+        await store.delete_answer(answer_id, tenant=desk.tenant)
     except NotFound:
         if not was_remembered:
             raise

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Body, Depends, Request
 from fastapi.openapi.models import Example
 from pydantic import Field, model_validator
 
-from demur.api.answer import EngineDep
 from demur.api.calibrated import CalibrationList, CalibrationResponse
+from demur.api.desk import DeskDep
 from demur.api.guard import requires
 from demur.api.reading import StrictRoute
 from demur.api.stored import After, Limit
@@ -168,7 +168,7 @@ class CalibrationRequest(Wire):
         )
 
 
-def get_recalibration(request: Request) -> Recalibration:
+async def get_recalibration(request: Request) -> Recalibration:
     recalibration: Recalibration = request.app.state.recalibration
     return recalibration
 
@@ -189,10 +189,10 @@ async def list_calibrations(
 async def fit_calibration(
     body: Annotated[CalibrationRequest, Body(openapi_examples=EXAMPLES)],
     recalibration: RecalibrationDep,
-    engine: EngineDep,
+    desk: DeskDep,
 ) -> CalibrationResponse:
     """Fit a calibration, and keep it. 422 `not-calibratable` says how many labels would do where these do not."""
-    _check_model(body, engine.model)
+    _check_model(body, desk.engine.model)
     if body.dataset is None:
         fitted = await recalibration.fit_audits(body.goal(), body.profile_key)
     else:

@@ -8,39 +8,30 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
 
 from demur.api import chat_stream
-from demur.api.answer import AnsweringDep, DefaultsDep, EngineDep, verdict_headers, while_connected
+from demur.api.answer import verdict_headers, while_connected
 from demur.api.chat_requests import ChatRequest, handed_on, on_abstain_of
 from demur.api.chat_responses import ChatCompletion, ModelList, completion, model_list
+from demur.api.desk import Desk, DeskDep
 from demur.api.guard import requires
 from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
 from demur.api.requests import DEFAULT_TIMEOUT_S
 from demur.api.streaming import EVENT_STREAM
-from demur.api.tenant import TenantDep
 from demur.engine.forwarding import Forwarding, Unscored
 from demur.errors import FieldError, UnsupportedByBackend
-from demur.settings import DefaultsSettings
 from demur.types import ANONYMOUS, Answered, Question
 
 router = APIRouter(route_class=StrictRoute, tags=["openai"])
 
 
-def get_forwarding(request: Request) -> Forwarding:
-    forwarding: Forwarding = request.app.state.forwarding
-    return forwarding
-
-
-ForwardingDep = Annotated[Forwarding, Depends(get_forwarding)]
-
-
 @router.get("/v1/models", dependencies=[requires("answer")])
-async def models(engine: EngineDep) -> ModelList:
+async def models(desk: DeskDep) -> ModelList:
     """The served model, and its names with `@fast`, `@balanced` and `@thorough`."""
-    return model_list(engine.model)
+    return model_list(desk.engine.model)
 
 
 @router.post(
@@ -52,11 +43,7 @@ async def models(engine: EngineDep) -> ModelList:
 async def chat_completions(
     body: ChatRequest,
     request: Request,
-    engine: EngineDep,
-    answering: AnsweringDep,
-    forwarding: ForwardingDep,
-    defaults: DefaultsDep,
-    tenant: TenantDep,
+    desk: DeskDep,
     x_demur_quality: Annotated[str | None, Header(description="fast, balanced or thorough.")] = None,
     x_demur_on_abstain: Annotated[str | None, Header(description="annotate, replace or omit.")] = None,
 ) -> Response:
@@ -65,21 +52,21 @@ async def chat_completions(
     Tools, images, response formats and whatever else cannot be scored are handed on to the language model's server:
     `uncertainty` is null then, and `uncertainty_skipped` and `X-Demur-Skipped` say why.
     """
-    body.require(engine.model)
-    if obstacle := body.unscorable(defaults):
-        wanted = _unscored(body, await request.json(), obstacle, forwarding, engine.model, tenant, defaults)
-        return (
-            chat_stream.handed_on(wanted, forwarding) if body.stream else await _handed_on(request, wanted, forwarding)
-        )
-    question = _question(body, x_demur_quality, x_demur_on_abstain, defaults, engine.model, tenant, forwarding)
+    body.require(desk.engine.model)
+    if obstacle := body.unscorable(desk.defaults):
+        wanted = _unscored(body, await request.json(), obstacle, desk)
+        if body.stream:
+            return chat_stream.handed_on(wanted, desk.forwarding)
+        return await _handed_on(request, wanted, desk.forwarding)
+    question = _question(body, x_demur_quality, x_demur_on_abstain, desk)
 
     def shown(answered: Answered) -> ChatCompletion:
-        return completion(answered, body, defaults.abstain_text, passes_on=forwarding.is_possible)
+        return completion(answered, body, desk.defaults.abstain_text, passes_on=desk.forwarding.is_possible)
 
     if body.stream and _can_be_live(body, question):
         heard = replace(question, answer_strategy="greedy")  # the verdict is on what was streamed
-        return chat_stream.live(heard, body, engine.model, answering, shown)
-    answered = await while_connected(request, lambda: answering.answer(question))
+        return chat_stream.live(heard, body, desk.engine.model, desk.answering, shown)
+    answered = await while_connected(request, lambda: desk.answering.answer(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     found, headers = shown(answered), verdict_headers(answered)
@@ -94,42 +81,26 @@ def _can_be_live(body: ChatRequest, question: Question) -> bool:
     return not (body.options.buffer or chooses or question.strict or question.on_abstain != "annotate")
 
 
-def _question(
-    body: ChatRequest,
-    quality: str | None,
-    on_abstain: str | None,
-    defaults: DefaultsSettings,
-    model: str,
-    tenant: str,
-    forwarding: Forwarding,
-) -> Question:
-    asked = body.to_request(defaults, body.quality(quality), on_abstain_of(on_abstain))
-    question = asked.to_domain(defaults, model, tenant)
-    passed_on = body.passed_on() if forwarding.is_possible else ""
+def _question(body: ChatRequest, quality: str | None, on_abstain: str | None, desk: Desk) -> Question:
+    asked = body.to_request(desk.defaults, body.quality(quality), on_abstain_of(on_abstain))
+    question = asked.to_domain(desk.defaults, desk.engine.model, desk.tenant)
+    passed_on = body.passed_on() if desk.forwarding.is_possible else ""
     return replace(question, sampling=replace(question.sampling, passed_on=passed_on))
 
 
-def _unscored(
-    body: ChatRequest,
-    document: dict[str, Any],
-    obstacle: tuple[str, str],
-    forwarding: Forwarding,
-    model: str,
-    tenant: str,
-    defaults: DefaultsSettings,
-) -> Unscored:
+def _unscored(body: ChatRequest, document: dict[str, Any], obstacle: tuple[str, str], desk: Desk) -> Unscored:
     """Raises UnsupportedByBackend where there is no server to hand it on to."""
     reason, field = obstacle
-    if not forwarding.is_possible:
+    if not desk.forwarding.is_possible:
         said = f"{field} cannot be scored ({reason}), and the language model of this service runs in its own process"
         raise UnsupportedByBackend(f"{said}: there is no server to hand the request on to", FieldError(field, said))
     return Unscored(
-        body=handed_on(document, model),
+        body=handed_on(document, desk.engine.model),
         reason=reason,
         n=body.n or 1,
-        tenant=tenant,
-        cache_scope=None if tenant == ANONYMOUS else tenant,
-        timeout_seconds=body.options.timeout_s or min(DEFAULT_TIMEOUT_S, defaults.max_timeout_s),
+        tenant=desk.tenant,
+        cache_scope=None if desk.tenant == ANONYMOUS else desk.tenant,
+        timeout_seconds=body.options.timeout_s or min(DEFAULT_TIMEOUT_S, desk.defaults.max_timeout_s),
     )
 
 

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from demur.api.answer import AnsweringDep, DefaultsDep, EngineDep, while_connected
+from demur.api.answer import while_connected
+from demur.api.desk import DeskDep
 from demur.api.guard import requires
 from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
 from demur.api.requests import timeout_seconds
 from demur.api.responses import NLIOut, shown_judgements
-from demur.api.tenant import TenantDep
 from demur.api.wire import Wire
 from demur.engine.partitioning import Partition
 from demur.errors import FieldError, ValidationFailed
@@ -137,17 +137,14 @@ def _nli(partition: Partition, model: str | None, *, with_judgements: bool) -> N
 async def cluster(
     body: Annotated[ClusterRequest, Body(openapi_examples=EXAMPLES)],
     request: Request,
-    engine: EngineDep,
-    answering: AnsweringDep,
-    defaults: DefaultsDep,
-    tenant: TenantDep,
+    desk: DeskDep,
 ) -> ClusterResponse | Response:
     """Group texts by meaning: two are the same when each entails the other."""
-    body.check(defaults)
-    seconds = timeout_seconds(body.timeout_s, defaults)
+    body.check(desk.defaults)
+    seconds = timeout_seconds(body.timeout_s, desk.defaults)
     partition = await while_connected(
-        request, lambda: answering.cluster(body.texts, body.prompt, tenant=tenant, timeout_seconds=seconds)
+        request, lambda: desk.answering.cluster(body.texts, body.prompt, tenant=desk.tenant, timeout_seconds=seconds)
     )
     if partition is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    return ClusterResponse.from_domain(partition, body, engine.nli_model)
+    return ClusterResponse.from_domain(partition, body, desk.engine.nli_model)

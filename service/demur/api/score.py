@@ -9,13 +9,13 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.openapi.models import Example
 from pydantic import Field, StringConstraints, field_validator
 
-from demur.api.answer import AnsweringDep, DefaultsDep, EngineDep, verdict_headers, while_connected
+from demur.api.answer import verdict_headers, while_connected
+from demur.api.desk import DeskDep
 from demur.api.guard import requires
 from demur.api.problems import CLIENT_CLOSED_REQUEST
 from demur.api.reading import StrictRoute
 from demur.api.requests import QuestionRequest, SamplingIn
 from demur.api.responses import VerdictResponse
-from demur.api.tenant import TenantDep
 from demur.errors import FieldError, ValidationFailed
 from demur.settings import DefaultsSettings
 from demur.types import ANONYMOUS, Question, Rated, Sample, Sampling
@@ -139,16 +139,13 @@ async def score(
     body: Annotated[ScoreRequest, Body(openapi_examples=EXAMPLES)],
     request: Request,
     response: Response,
-    engine: EngineDep,
-    answering: AnsweringDep,
-    defaults: DefaultsDep,
-    tenant: TenantDep,
+    desk: DeskDep,
 ) -> ScoreResponse | Response:
     """Rate an answer that was made elsewhere: how many samples agree with it, is it grounded, should it be given?"""
-    question = body.to_domain(defaults, engine.model, tenant)
-    answered = await while_connected(request, lambda: answering.rate(question))
+    question = body.to_domain(desk.defaults, desk.engine.model, desk.tenant)
+    answered = await while_connected(request, lambda: desk.answering.rate(question))
     if answered is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     response.headers.update(verdict_headers(answered))
     place = answered.answer.chosen_cluster
-    return ScoreResponse.from_domain(answered, body.include, defaults.abstain_text, answer_cluster=place)
+    return ScoreResponse.from_domain(answered, body.include, desk.defaults.abstain_text, answer_cluster=place)
