@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from sentence_transformers import CrossEncoder
+
+from demur.entailment.cross_encoder import CrossEncoderModel, EncodedPair
 
 
 class Passes:
@@ -15,11 +16,12 @@ class Passes:
 
     @classmethod
     def count(cls) -> None:
-        forward = CrossEncoder.forward
+        prepare = CrossEncoderModel._features
 
-        def counted(self: CrossEncoder, features: dict[str, torch.Tensor], **options: Any) -> Any:
+        def counted(self: CrossEncoderModel, batch: Sequence[EncodedPair]) -> dict[str, torch.Tensor]:
+            features = prepare(self, batch)
             cls.n += 1
             cls.rows += len(features["input_ids"])
-            return forward(self, features, **options)
+            return features
 
-        CrossEncoder.forward = counted  # type: ignore[method-assign]
+        CrossEncoderModel._features = counted  # type: ignore[method-assign]

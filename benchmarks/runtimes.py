@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from sentence_transformers import CrossEncoder
 
-from demur.entailment.cross_encoder import CrossEncoderModel
+from demur.entailment.cross_encoder import CrossEncoderModel, Forward, forward_of
 from demur.settings import bundled_path
 
 PACKAGES = {
@@ -35,9 +35,6 @@ class _StandIn:
 
     def __init__(self, encoder: CrossEncoder, run: Run) -> None:
         self.config, self.tokenizer, self.device, self._run = encoder.config, encoder.tokenizer, encoder.device, run
-
-    def eval(self) -> _StandIn:
-        return self
 
     def __call__(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"scores": torch.from_numpy(self._run({name: ids.numpy() for name, ids in features.items()}))}
@@ -73,12 +70,17 @@ def models(wanted: Sequence[str]) -> dict[str, CrossEncoderModel]:
             _export(encoder, exported)
         found = {name: each for way in wanted for name, each in _MAKERS[way](encoder, exported)}
     cheap = {name: each for name, each in found.items() if not name.endswith("float32")}
-    again = {f"{name} + float32": _model(encoder, quick=each) for name, each in cheap.items()}
-    return {name: _model(each) for name, each in found.items()} | again
+    exact = forward_of(encoder)
+    again = {f"{name} + float32": _model(encoder, exact, quick=_as_it_is(each)) for name, each in cheap.items()}
+    return {name: _model(each, _as_it_is(each)) for name, each in found.items()} | again
 
 
-def _model(encoder: Any, quick: Any = None) -> CrossEncoderModel:
-    return CrossEncoderModel(encoder, name="demur-nli", max_length=MAX_LENGTH, n_threads=1, quick=quick)
+def _model(encoder: Any, forward: Forward, quick: Forward | None = None) -> CrossEncoderModel:
+    return CrossEncoderModel(encoder, forward, name="demur-nli", max_length=MAX_LENGTH, n_threads=1, quick=quick)
+
+
+def _as_it_is(encoder: Any) -> Forward:
+    return lambda features: encoder(dict(features))["scores"]
 
 
 def _torch(encoder: CrossEncoder, _: Path) -> Iterator[tuple[str, Any]]:

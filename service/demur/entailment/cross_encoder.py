@@ -6,7 +6,7 @@ between the two. Import this module only where the model is built: it brings tor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,13 @@ try:
     import torch
     from sentence_transformers import CrossEncoder
     from tokenizers import Tokenizer
+
+    from demur.entailment.bert import QuickBert, is_quick_bert
 except ImportError as error:
     raise ImportError("a local NLI model needs torch and sentence-transformers: pip install 'demur[local]'") from error
 
 Dtype = Literal["auto", "float32", "bfloat16"]
+Forward = Callable[[Mapping[str, "torch.Tensor"]], "torch.Tensor"]  # from features to logits
 
 # How near the two most probable relations must be in bfloat16 for float32 to prefer the other one: of 6,000 pairs of
 # recorded answers 15 got another label, the clearest of them by .019; 130 are this close (benchmarks/precision.py).
@@ -158,25 +161,28 @@ class PairEncoder:
 class CrossEncoderModel:
     """The `PairClassifier` behind the batcher. Probabilities are a softmax of the model's logits, taken in float64.
 
-    With `quick`, the same model in a cheaper precision, it judges first, and `encoder` again what was close.
+    `forward` computes the logits, not always as `encoder` does; with `quick`, the same in a cheaper precision, it only
+    judges again what was close.
     """
 
     def __init__(
         self,
         encoder: CrossEncoder,
+        forward: Forward,
         *,
         name: str,
         max_length: int,
         n_threads: int | None = None,
-        quick: CrossEncoder | None = None,
+        quick: Forward | None = None,
     ) -> None:
         tokenizer, config = _fast_tokenizer(encoder, name), encoder.config
         self.model = name
         n_positions: int = getattr(config, "max_position_embeddings", max_length)
         self.max_length = min(max_length, tokenizer.model_max_length, n_positions)
         self._labels = LabelOrder.from_config(config.id2label)
-        self._encoder = encoder.eval()
-        self._quick = quick.eval() if quick else None
+        self._device = encoder.device
+        self._forward = forward
+        self._quick = quick
         self._pad_id = tokenizer.pad_token_id or 0
         self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
         self._n_threads = n_threads
@@ -213,9 +219,9 @@ class CrossEncoderModel:
             model_kwargs={"dtype": checkpoint_dtype},
         )
         is_quicker = dtype == "auto" and device == "cpu" and computes_in_bfloat16()
-        quick = deepcopy(encoder).to(torch.bfloat16) if is_quicker else None
+        quick = forward_of(encoder, torch.bfloat16) if is_quicker else None
         shown = name or (Path(model).resolve().name if is_local else str(model))
-        return cls(encoder, name=shown, max_length=max_length, n_threads=n_threads, quick=quick)
+        return cls(encoder, forward_of(encoder), name=shown, max_length=max_length, n_threads=n_threads, quick=quick)
 
     def encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
         return self._pairs.encode(pairs)
@@ -224,19 +230,19 @@ class CrossEncoderModel:
         """Raises: EntailmentUnavailable when the model yields anything but finite numbers."""
         if self._n_threads and torch.get_num_threads() != self._n_threads:
             torch.set_num_threads(self._n_threads)
-        rows = self._probabilities(self._quick or self._encoder, batch)
+        rows = self._probabilities(self._quick or self._forward, batch)
         if self._quick:
             close = [i for i, row in enumerate(rows) if _lead(row) < _CLOSE_CALL]
-            again = self._probabilities(self._encoder, [batch[i] for i in close]) if close else []
+            again = self._probabilities(self._forward, [batch[i] for i in close]) if close else []
             for i, row in zip(close, again, strict=True):
                 rows[i] = row
         return [self._labels.verdict(p, is_truncated=e.is_truncated) for p, e in zip(rows, batch, strict=True)]
 
-    def _probabilities(self, encoder: CrossEncoder, batch: Sequence[EncodedPair]) -> list[list[float]]:
+    def _probabilities(self, forward: Forward, batch: Sequence[EncodedPair]) -> list[list[float]]:
         """Of the model's relations, in its order."""
         with torch.inference_mode():
-            features = {k: v.to(encoder.device) for k, v in self._features(batch).items()}
-            logits: torch.Tensor = encoder(features)["scores"][: len(batch)].double().cpu()
+            features = {k: v.to(self._device) for k, v in self._features(batch).items()}
+            logits = forward(features)[: len(batch)].double().cpu()
         if not bool(torch.isfinite(logits).all()):
             raise EntailmentUnavailable(f"the NLI model {self.model} gave logits that are not finite numbers")
         rows: list[list[float]] = torch.softmax(logits, dim=-1).tolist()
@@ -244,7 +250,7 @@ class CrossEncoderModel:
 
     def _features(self, batch: Sequence[EncodedPair]) -> dict[str, torch.Tensor]:
         rows, width = list(batch), max(pair.n_tokens for pair in batch)
-        if self._encoder.device.type == "cpu":
+        if self._device.type == "cpu":
             rows += [rows[0]] * (_next_count(len(rows)) - len(rows))
             width = min(-(-width // _WIDTH_STEP) * _WIDTH_STEP, self.max_length)
         features = {
@@ -254,6 +260,15 @@ class CrossEncoderModel:
         if self._has_type_ids:
             features["token_type_ids"] = _padded([pair.type_ids for pair in rows], width, 0)
         return features
+
+
+def forward_of(encoder: CrossEncoder, dtype: torch.dtype | None = None) -> Forward:
+    """What `encoder` computes, in `dtype` (by default its own); in few steps where that is known to be the same."""
+    encoder.eval()
+    if is_quick_bert(encoder.model):
+        return QuickBert(encoder.model, dtype or encoder.model.dtype)
+    whole = encoder if dtype in (None, encoder.model.dtype) else deepcopy(encoder).to(dtype)
+    return lambda features: whole(dict(features))["scores"]
 
 
 def computes_in_bfloat16() -> bool:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -228,14 +229,22 @@ def test_two_way_models_never_contradict(tmp_path: Path) -> None:
     assert verdict.entailment + verdict.neutral == pytest.approx(1.0)
 
 
-def test_probabilities_are_the_softmax_of_the_models_logits(tiny_bert: Path) -> None:
+def _with_relu(model: torch.nn.Module) -> None:
+    model.config.hidden_act = "relu"
+
+
+@pytest.mark.parametrize("change", [None, _with_relu], ids=["computed here", "left to transformers"])
+def test_probabilities_are_the_softmax_of_the_models_logits(
+    tmp_path: Path, change: Callable[[torch.nn.Module], None] | None
+) -> None:
     from transformers import BertForSequenceClassification
 
-    model = CrossEncoderModel.load(tiny_bert, dtype="float32")
+    folder = save_tiny_bert(tmp_path / "bert", change=change)
+    model = CrossEncoderModel.load(folder, dtype="float32")
     (verdict,) = model.predict(model.encode([pair("Paris", "Lyon", "Where?")]))
-    features = AutoTokenizer.from_pretrained(tiny_bert)("Where? Paris", "Where? Lyon", return_tensors="pt")
+    features = AutoTokenizer.from_pretrained(folder)("Where? Paris", "Where? Lyon", return_tensors="pt")
     with torch.inference_mode():
-        logits = BertForSequenceClassification.from_pretrained(tiny_bert).eval()(**features).logits[0]
+        logits = BertForSequenceClassification.from_pretrained(folder).eval()(**features).logits[0]
     contradiction, entailment, neutral = torch.softmax(logits, dim=-1).tolist()
     expected = Verdict(entailment, neutral, contradiction)
     assert verdict.entailment == pytest.approx(expected.entailment, abs=1e-5)
@@ -246,8 +255,9 @@ def test_a_half_precision_checkpoint_runs_in_float32_on_a_cpu(tmp_path: Path) ->
     folder = save_tiny_bert(tmp_path / "half", dtype=torch.float16)
     if torch.cuda.is_available():
         pytest.skip("a GPU runs the checkpoint's own precision")
-    assert {p.dtype for p in CrossEncoderModel.load(folder)._encoder.parameters()} == {torch.float32}
-    assert {p.dtype for p in CrossEncoderModel.load(folder, dtype="bfloat16")._encoder.parameters()} == {torch.bfloat16}
+    loaded = CrossEncoderModel.load(folder), CrossEncoderModel.load(folder, dtype="bfloat16")
+    for model, computed in zip(loaded, (torch.float32, torch.bfloat16), strict=True):
+        assert model._forward(model._features(model.encode([pair("a", "b")]))).dtype == computed
 
 
 def _on_a_cpu_with_bfloat16(monkeypatch: pytest.MonkeyPatch, *, has_it: bool) -> None:
@@ -289,13 +299,13 @@ def test_on_a_cpu_batches_have_few_shapes(tiny_bert: Path, monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     model = CrossEncoderModel.load(tiny_bert, dtype="float32")
     shapes = set()
-    inner = model._encoder.forward
+    inner = model._forward
 
-    def watched(features: dict[str, torch.Tensor], **kwargs: object) -> object:
+    def watched(features: Mapping[str, torch.Tensor]) -> torch.Tensor:
         shapes.add(tuple(features["input_ids"].shape))
-        return inner(features, **kwargs)
+        return inner(features)
 
-    monkeypatch.setattr(model._encoder, "forward", watched)
+    monkeypatch.setattr(model, "_forward", watched)
     for n in range(1, 25):
         batch = model.encode([pair("x " * (i % 20 + 1), "y") for i in range(n)])
         assert len(model.predict(batch)) == n
