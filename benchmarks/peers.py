@@ -46,6 +46,7 @@ from demur.entailment.batcher import Batcher
 from demur.entailment.cross_encoder import CrossEncoderModel, Dtype
 from demur.entailment.pair_memo import PairMemo, PairTally
 from demur.estimators.semantic_entropy import semantic_entropy
+from demur.model_thread import shared_thread
 from demur.observability.metrics import Metrics
 from demur.settings import bundled_path
 from demur.types import Pair, Verdict
@@ -73,8 +74,9 @@ class Ours:
     """One of our models behind its batcher, as the service has it; no verdict is remembered between questions."""
 
     def __init__(self, dtype: Dtype, threads: int) -> None:
-        classifier = CrossEncoderModel.load(bundled_path("nli"), dtype=dtype, n_threads=threads)
-        self._batcher = Batcher(classifier, Metrics())
+        thread = shared_thread()
+        classifier = thread.run(lambda: CrossEncoderModel.load(bundled_path("nli"), dtype=dtype, n_threads=threads))
+        self._batcher = Batcher(classifier, Metrics(), thread=thread)
         self._runner = asyncio.Runner()
 
     def score(self, asked: Sequence[Question]) -> Row:

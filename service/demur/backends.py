@@ -17,6 +17,7 @@ from demur.entailment.base import EntailmentModel
 from demur.entailment.batcher import Batcher
 from demur.entailment.remote import RemoteModel
 from demur.errors import BackendError, BackendUnavailable, EntailmentUnavailable
+from demur.model_thread import shared_thread
 from demur.observability.metrics import Metrics
 from demur.samplers.base import Sampler
 from demur.samplers.cache_salt import CacheSalt
@@ -144,12 +145,14 @@ def _remote_entailment(settings: NLISettings, metrics: Metrics) -> RemoteModel:
 
 
 def _cross_encoder(settings: NLISettings, metrics: Metrics) -> EntailmentModel:
+    thread = shared_thread()
     return Batcher(
-        _load_cross_encoder(settings),
+        thread.run(lambda: _load_cross_encoder(settings)),
         metrics,
         max_batch_tokens=settings.max_batch_tokens,
         max_waiting_pairs=settings.max_queue_pairs,
         timeout_seconds=settings.batch_timeout_s,
+        thread=thread,
     )
 
 

@@ -1,6 +1,6 @@
 """Pairs of all concurrent requests, in batches for one model on one thread.
 
-    label(pairs) -> permit -> tokenise (worker threads) -> line of requests -> batch -> model (owner thread) -> replies
+    label(pairs) -> permit -> tokenise (worker threads) -> line of requests -> batch -> model (its thread) -> replies
 
 Nothing waits for a batch to fill: whatever stands in line when the model becomes free goes next, so batches grow with
 the load. Everything but tokenising and the model runs on the event loop, in callbacks: there is no lock and no task.
@@ -13,18 +13,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread
 from typing import Generic, Protocol, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
 from demur.errors import EntailmentUnavailable, Overloaded
+from demur.model_thread import ModelThread
 from demur.observability.metrics import Metrics
 from demur.types import Pair, Verdict
 
@@ -117,6 +116,7 @@ class _Batch(Generic[Encoded]):
     width: int = 0
     timer: asyncio.TimerHandle | None = None
     is_given_up: bool = False
+    is_over: anyio.Event = field(default_factory=anyio.Event)
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -185,30 +185,6 @@ class _Line(Generic[Encoded]):
         return batch
 
 
-class _OwnerThread:
-    """The one thread that uses the model. A daemon, so that a hung model cannot keep the process from ending."""
-
-    def __init__(self) -> None:
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread: Thread | None = None
-
-    def submit(self, job: Callable[[], None]) -> None:
-        if self._thread is None:
-            self._thread = Thread(target=self._run, name="demur-nli", daemon=True)
-            self._thread.start()
-        self._jobs.put(job)
-
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
-
-    async def stop(self) -> None:
-        """Wait for the job under way, for a few seconds at most."""
-        self._jobs.put(None)
-        if self._thread is not None:
-            await to_thread.run_sync(self._thread.join, _CLOSE_SECONDS, abandon_on_cancel=True)
-
-
 class Batcher(Generic[Encoded]):
     """An `EntailmentModel` over a `PairClassifier`.
 
@@ -228,14 +204,17 @@ class Batcher(Generic[Encoded]):
         max_batch_tokens: int = _MAX_BATCH_TOKENS,
         max_waiting_pairs: int = 4096,
         timeout_seconds: float = 30.0,
+        thread: ModelThread | None = None,
     ) -> None:
+        """`thread` stays its owner's to close; without one the model has a thread of its own."""
         self._classifier = classifier
         self._metrics = metrics
         self._max_batch_tokens = max_batch_tokens
         self._max_waiting_pairs = max_waiting_pairs
         self._timeout_seconds = timeout_seconds
         self._tokenisers = CapacityLimiter(_TOKENISING_THREADS)
-        self._owner = _OwnerThread()
+        self._thread = thread or ModelThread("demur-nli")
+        self._owns_thread = thread is None
         self._line: _Line[Encoded] = _Line()
         self._running: _Batch[Encoded] | None = None
         self._tokenising: set[_Request[Encoded]] = set()
@@ -275,14 +254,18 @@ class Batcher(Generic[Encoded]):
         return request.result()
 
     async def aclose(self) -> None:
-        """Fail what waits, let the batch under way end (for a few seconds at most), stop the thread."""
+        """Fail what waits, and let the batch under way end, for a few seconds at most."""
         if self._is_closed:
             return
         self._is_closed = True
         running = [self._running] if self._running else []
         waiters = [*self._line.clear(), *(request for batch in running for request in batch.requests)]
         self._fail(waiters, "the NLI model is closed: the service is shutting down")
-        await self._owner.stop()
+        if self._owns_thread:
+            self._thread.close()
+        for batch in running:
+            with anyio.move_on_after(_CLOSE_SECONDS):
+                await batch.is_over.wait()
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -319,10 +302,10 @@ class Batcher(Generic[Encoded]):
         self._record(batch)
         loop = asyncio.get_running_loop()
         batch.timer = loop.call_later(self._timeout_seconds, self._give_up, batch)
-        self._owner.submit(partial(self._predict, batch, loop))
+        self._thread.submit_quick(partial(self._predict, batch, loop))
 
     def _predict(self, batch: _Batch[Encoded], loop: asyncio.AbstractEventLoop) -> None:
-        """On the owner thread: whatever happens to the model, the event loop hears of it."""
+        """On the model's thread: whatever happens to the model, the event loop hears of it."""
         started = time.perf_counter()
         outcome: list[Verdict] | Exception
         try:
@@ -337,6 +320,7 @@ class Batcher(Generic[Encoded]):
         if batch.timer is not None:
             batch.timer.cancel()
         self._running = None
+        batch.is_over.set()
         if not batch.is_given_up:
             self._reply(batch, outcome)
         self._dispatch()

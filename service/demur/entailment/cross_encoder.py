@@ -23,6 +23,7 @@ try:
     from tokenizers import Tokenizer
 
     from demur.entailment.bert import QuickBert, is_quick_bert
+    from demur.torch_threads import use_threads
 except ImportError as error:
     raise ImportError("a local NLI model needs torch and sentence-transformers: pip install 'demur[local]'") from error
 
@@ -203,7 +204,7 @@ class CrossEncoderModel:
 
         `dtype` "auto" is the checkpoint's own on a GPU; on a CPU float32, whatever the checkpoint holds, and where the
         CPU computes in bfloat16 that first: two to three times cheaper, with close calls judged again in float32.
-        `n_threads` bounds torch's threads on the thread that calls `predict`; None leaves torch's default. `name` is
+        `n_threads` are torch's while it predicts; None stands for torch's default. `name` is
         what callers are shown; by default the folder's name, or the repository's.
 
         Raises: ValueError when the labels are not those of an NLI model.
@@ -228,8 +229,7 @@ class CrossEncoderModel:
 
     def predict(self, batch: Sequence[EncodedPair]) -> list[Verdict]:
         """Raises: EntailmentUnavailable when the model yields anything but finite numbers."""
-        if self._n_threads and torch.get_num_threads() != self._n_threads:
-            torch.set_num_threads(self._n_threads)
+        use_threads(self._n_threads)
         rows = self._probabilities(self._quick or self._forward, batch)
         if self._quick:
             close = [i for i, row in enumerate(rows) if _lead(row) < _CLOSE_CALL]

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+
 from demur.errors import BackendError, DemurError
+from demur.model_thread import ModelThread, shared_thread
 from demur.samplers.base import OnText
 from demur.types import Message, Sample, Sampling
 
@@ -20,14 +23,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CLOSED = "the language model has been shut down"
+_CLOSE_SECONDS = 5.0
 
 
 class LocalSampler:
     """Draws from a Hugging Face causal language model in this process, on a GPU where there is one.
 
-    One thread owns the model. Requests run one after another in order of arrival, each as one batch of all its
-    answers: so what runs beside a request never changes its numbers, and with them its answers. One that is closed
-    while it waits never starts; one that runs stops before its next forward pass (a pass under way is finished).
+    One thread computes. Requests run one after another in order of arrival, each as one batch of all its answers: so
+    what runs beside a request never changes its numbers, and with them its answers. One that is closed while it waits
+    never starts; one that runs stops before its next forward pass (a pass under way is finished). Between passes it
+    gives way to what is quick, as batches of pairs are.
 
     Sample i draws one uniform number per token from a generator seeded with (seed, i). So the same seed gives the same
     answers, a larger n the same first ones, and different seeds unrelated ones. Logprobs are `raw`: the model's own
@@ -35,11 +40,16 @@ class LocalSampler:
     end tokens count; how to sample is the request's to say.
     """
 
-    def __init__(self, decoder: Decoder, *, model: str, n_threads: int | None = None) -> None:
+    def __init__(
+        self, decoder: Decoder, *, model: str, n_threads: int | None = None, thread: ModelThread | None = None
+    ) -> None:
+        """`thread` stays its owner's to close; without one the model has a thread of its own."""
         self._decoder: Decoder | None = decoder
         self._model = model
         self._is_closed = False
-        self._owner = ThreadPoolExecutor(1, "demur-sampler", initializer=_use_threads, initargs=(n_threads,))
+        self._n_threads = n_threads
+        self._thread = thread or ModelThread("demur-sampler")
+        self._owns_thread = thread is None
 
     @classmethod
     def load(
@@ -51,7 +61,7 @@ class LocalSampler:
         n_threads: int | None = None,
         local_files_only: bool = False,
     ) -> LocalSampler:
-        """Load a model folder or a Hub name; blocks for as long as that takes.
+        """Load a model folder or a Hub name on the thread that all models share; blocks for as long as that takes.
 
         `name` is shown to callers, by default the folder's own or the Hub name. `n_threads` are the CPU threads of a
         forward pass, to be shared with other models in the process; None leaves it to torch.
@@ -62,9 +72,10 @@ class LocalSampler:
             from demur.samplers.decoding import Decoder
         except ImportError as error:
             raise BackendError(f"the local sampler lacks a package ({error}): pip install 'demur[local]'") from error
-        decoder = Decoder.load(model, revision=revision, local_files_only=local_files_only)
-        folder = Path(model)
-        return cls(decoder, model=name or (folder.resolve().name if folder.is_dir() else model), n_threads=n_threads)
+        thread, folder = shared_thread(), Path(model)
+        decoder = thread.run(lambda: Decoder.load(model, revision=revision, local_files_only=local_files_only))
+        shown = name or (folder.resolve().name if folder.is_dir() else model)
+        return cls(decoder, model=shown, n_threads=n_threads, thread=thread)
 
     @property
     def model(self) -> str:
@@ -76,7 +87,9 @@ class LocalSampler:
         if self._is_closed:
             raise BackendError(_CLOSED)
         arrivals = _Arrivals()
-        drawing = self._owner.submit(self._draw, tuple(messages), sampling, arrivals, on_text is not None)
+        drawing = self._thread.submit(
+            lambda: self._draw(tuple(messages), sampling, arrivals, tells=on_text is not None)
+        )
         drawing.add_done_callback(arrivals.end)
         try:
             while (arrived := await arrivals.get()) is not None:
@@ -84,24 +97,37 @@ class LocalSampler:
                     yield arrived
                 elif on_text:
                     on_text(arrived)
-            if drawing.cancelled():
-                raise BackendError(_CLOSED)
             drawing.result()
         finally:
             arrivals.refuse()
             drawing.cancel()
 
     async def aclose(self) -> None:
+        if self._is_closed:
+            return
         self._is_closed = True
-        self._owner.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self._owner.shutdown)
+        last = self._thread.submit(self._forget_decoder)  # all before it end at once
+        if self._owns_thread:
+            self._thread.close()
+        with anyio.move_on_after(_CLOSE_SECONDS):
+            await asyncio.wrap_future(last)
+
+    def _forget_decoder(self) -> None:
         self._decoder = None
 
-    def _draw(self, messages: tuple[Message, ...], sampling: Sampling, arrivals: _Arrivals, tells: bool) -> None:
-        """In the owner thread. A failure is the request's only if it comes before the first answer."""
+    def _draw(self, messages: tuple[Message, ...], sampling: Sampling, arrivals: _Arrivals, *, tells: bool) -> None:
+        """On the model's thread. A failure is the request's only if it comes before the first answer."""
+
+        def is_stopped() -> bool:
+            self._thread.give_way()
+            return self._is_closed or arrivals.is_refused
+
+        from demur.torch_threads import use_threads
+
         n_drawn = 0
         try:
-            is_stopped, on_text = lambda: self._is_closed or arrivals.is_refused, arrivals.put if tells else None
+            use_threads(self._n_threads)
+            on_text = arrivals.put if tells else None
             for sample in self._open_decoder().draw(messages, sampling, is_stopped, on_text):
                 arrivals.put(sample)
                 n_drawn += 1
@@ -146,14 +172,6 @@ class _Arrivals:
     async def get(self) -> Sample | str | None:
         """What comes next, or None at the end."""
         return await self._queue.get()
-
-
-def _use_threads(n_threads: int | None) -> None:
-    """torch keeps the number per thread, so it is set in the one that owns the model."""
-    import torch
-
-    if n_threads is not None:
-        torch.set_num_threads(n_threads)
 
 
 def _translate(error: Exception) -> DemurError:

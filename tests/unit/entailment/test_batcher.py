@@ -298,6 +298,7 @@ async def test_closing_leaves_no_thread_and_no_task_behind() -> None:
     assert len(asyncio.all_tasks()) == tasks
     (worker,) = (each for each in set(threading.enumerate()) - threads if each.name == "demur-nli")
     await batcher.aclose()
+    worker.join(5)
     assert not worker.is_alive()
     assert len(set(threading.enumerate()) - threads) <= 2  # anyio keeps its worker threads for later calls
 
