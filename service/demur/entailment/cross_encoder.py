@@ -123,29 +123,24 @@ class PairEncoder:
 
     def encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
         # A statement stands in many pairs of one call; it is tokenised once.
-        statements = list(dict.fromkeys(s for pair in pairs for s in (pair.premise, pair.hypothesis)))
-        sides = dict(zip(statements, self._sides(statements), strict=True))
+        statements = {statement for pair in pairs for statement in (pair.premise, pair.hypothesis)}
+        sides = {statement: self._side(statement) for statement in statements}
         return [self._fit(sides[pair.premise], sides[pair.hypothesis]) for pair in pairs]
-
-    def _sides(self, statements: Sequence[Statement]) -> list[_Side]:
-        shortened = [self._shortened(s) for s in statements]
-        texts = [f"{s.question} {s.answer}" if s.question else s.answer for s in shortened]
-        encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
-        return [
-            self._side(encoding, question=short.question, is_cut=short != full)
-            for encoding, short, full in zip(encodings, shortened, statements, strict=True)
-        ]
 
     def _shortened(self, statement: Statement) -> Statement:
         question = statement.question[-self._max_characters :]
         return Statement(statement.answer[: self._max_characters], question)
 
-    def _side(self, encoding: Any, *, question: str, is_cut: bool) -> _Side:
+    def _side(self, statement: Statement) -> _Side:
         # The two are tokenised as one text, because the space before an answer belongs to its first token in BPE.
-        start = len(question) + 1 if question else 0
+        short = self._shortened(statement)
+        text = f"{short.question} {short.answer}" if short.question else short.answer
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        start = len(short.question) + 1 if short.question else 0
         ends = [end for _, end in encoding.offsets]
         n_question = next((i for i, end in enumerate(ends) if end > start), len(ends))
-        return _Side(self._as_text(encoding.ids[:n_question]), self._as_text(encoding.ids[n_question:]), is_cut)
+        ids = encoding.ids
+        return _Side(self._as_text(ids[:n_question]), self._as_text(ids[n_question:]), is_cut=short != statement)
 
     def _as_text(self, ids: list[int]) -> list[int]:
         # A Unigram vocabulary holds "[SEP]" as an ordinary piece, which `encode_special_tokens` does not prevent.

@@ -252,12 +252,22 @@ async def test_pairs_being_tokenised_take_places_too() -> None:
     gate = Gate()
     batcher = Batcher(WordClassifier(on_encode=gate), Metrics(), max_waiting_pairs=5)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(batcher.label, _pairs("a", 4))
+        tasks.start_soon(batcher.label, _pairs("a", 4, n_words=1000))
         await gate.reached()
         with pytest.raises(Overloaded):
             await batcher.label(_pairs("b", 2))
         gate.open()
     await batcher.aclose()
+
+
+async def test_only_long_texts_are_tokenised_off_the_event_loop() -> None:
+    threads: list[int] = []
+    batcher = Batcher(WordClassifier(on_encode=lambda _: threads.append(threading.get_ident())), Metrics())
+    await batcher.label(_pairs("short", 3))
+    await batcher.label(_pairs("long", 3, n_words=1000))
+    await batcher.aclose()
+    short, long = threads
+    assert short == threading.get_ident() != long
 
 
 async def test_tokenising_goes_on_while_the_model_runs() -> None:
