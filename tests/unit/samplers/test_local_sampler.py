@@ -72,6 +72,17 @@ async def test_an_error_before_the_first_answer_fails_the_request_alone(failing:
     assert len(await failing.draw()) == 10
 
 
+async def test_between_passes_others_get_their_turn(failing: FailingModel) -> None:
+    """A batch of pairs does not wait for a whole answer."""
+    ran_before: list[int] = []
+    failing.spoil = lambda k, output: (
+        failing.sampler._thread.submit_quick(lambda: ran_before.append(failing.n_passes + 1)) if k == 2 else None
+    )
+    assert len(await failing.draw()) == 10
+    assert ran_before == [3]
+    assert failing.n_passes > 3
+
+
 async def test_running_out_of_gpu_memory_says_what_to_lower(failing: FailingModel) -> None:
     failing.spoil = raise_at(1, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(BackendError, match="ran out of GPU memory; lower"):
