@@ -305,12 +305,12 @@ class Batcher(Generic[Encoded]):
             return
         batch = self._running = self._line.take(self._max_batch_tokens)
         self._record(batch)
-        loop = asyncio.get_running_loop()
-        batch.timer = loop.call_later(self._timeout_seconds, self._give_up, batch)
-        self._thread.submit_quick(partial(self._predict, batch, loop))
+        self._thread.submit_quick(partial(self._predict, batch, asyncio.get_running_loop()))
 
     def _predict(self, batch: _Batch[Encoded], loop: asyncio.AbstractEventLoop) -> None:
-        """On the model's thread: whatever happens to the model, the event loop hears of it."""
+        """On the model's thread: whatever happens to the model, the event loop hears of it, as long as there is one."""
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._watch, batch)
         started = time.perf_counter()
         outcome: list[Verdict] | Exception
         try:
@@ -318,8 +318,12 @@ class Batcher(Generic[Encoded]):
         except Exception as error:
             outcome = error
         self._metrics.nli_batch_seconds.observe(time.perf_counter() - started)
-        with suppress(RuntimeError):  # the event loop has ended, and its waiters with it
+        with suppress(RuntimeError):
             loop.call_soon_threadsafe(self._finish, batch, outcome)
+
+    def _watch(self, batch: _Batch[Encoded]) -> None:
+        """From when the model has begun: until then its thread may be at work for another."""
+        batch.timer = asyncio.get_running_loop().call_later(self._timeout_seconds, self._give_up, batch)
 
     def _finish(self, batch: _Batch[Encoded], outcome: list[Verdict] | Exception) -> None:
         if batch.timer is not None:

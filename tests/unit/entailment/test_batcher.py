@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from demur.entailment.batcher import Batcher
 from demur.errors import EntailmentUnavailable, Overloaded
+from demur.model_thread import ModelThread
 from demur.observability.metrics import Metrics
 from demur.types import Pair, Verdict
 from tests.unit.entailment.classifiers import WordClassifier, WordPair, pair
@@ -299,6 +300,22 @@ async def test_closing_fails_the_batch_under_way_and_those_in_line() -> None:
         gate.open()
     assert batcher.n_waiting == 0
     await batcher.aclose()
+
+
+async def test_a_model_that_waits_for_its_thread_is_not_taken_for_stuck() -> None:
+    """Another model may compute there for long."""
+    gate, thread = Gate(), ModelThread("models")
+    batcher = Batcher(WordClassifier(), Metrics(), timeout_seconds=0.02, thread=thread)
+    thread.submit(lambda: gate(None))
+    await gate.reached()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(batcher.label, _pairs("waits", 1))
+        await anyio.sleep(0.1)
+        assert not batcher.is_stuck
+        gate.open()
+    await batcher.aclose()
+    assert thread.run(lambda: 7) == 7, "a thread that was given stays its owner's"
+    thread.close()
 
 
 async def test_closing_leaves_no_thread_and_no_task_behind() -> None:
