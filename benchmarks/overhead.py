@@ -3,8 +3,9 @@
 Every question is asked twice in a row, with the same seed, on the bundled models: its samples alone, and `POST /answer`
 over a real server on loopback. The rest of `/answer` is split into
 
-- NLI: what the response says, against pairs x the time of one pair, which is measured in the same run by labelling the
-  pairs of all questions in batches of the size that questions have; a part of it may be hidden behind the generation;
+- NLI: what the response says, against pairs x the time of one pair, which is measured by labelling the question's
+  batches once more after another draw, as cold as an answer finds the model; a part of it may be hidden behind the
+  generation;
 - service: all else between the call and its answer (HTTP, JSON, validation, queues, estimators, policy).
 
 With `--backend scripted` a 7B model's latencies are replayed instead (benchmarks/overlap.py).
@@ -93,6 +94,13 @@ class Recorder:
         self.batches.append(pairs)
         return await self._inner.label(pairs)
 
+    async def seconds_again(self) -> float:
+        """The same batches, one after another."""
+        started = perf_counter()
+        for batch in self.batches:
+            await self._inner.label(batch)
+        return perf_counter() - started
+
     async def aclose(self) -> None:
         await self._inner.aclose()
 
@@ -107,6 +115,7 @@ class Row:
     nli: float
     nli_hidden: float
     n_pairs: int
+    pairs_alone: float  # its batches once more, with nothing around them
 
     @property
     def service(self) -> float:
@@ -167,25 +176,16 @@ def bare_seconds(service: Service, sampler: Sampler, prompt: str, seed: int) -> 
     return perf_counter() - started
 
 
-def answer_row(caller: Caller, service: Service, sampler: Sampler, prompt: str, seed: int) -> Row:
-    """A question's samples alone, then the same question whole."""
+def answer_row(caller: Caller, service: Service, sampler: Sampler, recorder: Recorder, prompt: str, seed: int) -> Row:
+    """A question's samples alone, the same question whole, and the pairs of it alone."""
     bare = bare_seconds(service, sampler, prompt, seed)
     asked = {"prompt": prompt, "sampling": {"seed": seed}, "include": ["clusters", "nli", "timings"]}
+    recorder.batches.clear()
     seconds, reply = caller.post("/answer", asked)
+    bare_seconds(service, sampler, prompt, seed)
+    alone = service.run(recorder.seconds_again())
     times = reply["timings"]
-    return Row(bare, seconds, times["generate_s"], times["nli_s"], times["nli_hidden_s"], reply["nli"]["pairs"])
-
-
-def seconds_per_pair(model: EntailmentModel, batches: Sequence[Sequence[Pair]]) -> float:
-    """The batches of the run once more, one after another, with nothing around them."""
-
-    async def label_all() -> float:
-        started = perf_counter()
-        for batch in batches:
-            await model.label(batch)
-        return perf_counter() - started
-
-    return asyncio.run(label_all()) / sum(map(len, batches))
+    return Row(bare, seconds, times["generate_s"], times["nli_s"], times["nli_hidden_s"], reply["nli"]["pairs"], alone)
 
 
 def process_figures(questions: Sequence[str]) -> dict[str, float]:
@@ -209,7 +209,7 @@ def process_figures(questions: Sequence[str]) -> dict[str, float]:
     return {"ready_s": ready, "rss_mb": int(resident[1]) / 1024}
 
 
-def summarise(rows: Sequence[Row], pair_seconds: float) -> dict[str, Any]:
+def summarise(rows: Sequence[Row]) -> dict[str, Any]:
     def median_ms(values: Iterator[float]) -> float:
         return 1000 * statistics.median(values)
 
@@ -222,8 +222,8 @@ def summarise(rows: Sequence[Row], pair_seconds: float) -> dict[str, Any]:
         "nli_hidden_ms_p50": median_ms(r.nli_hidden for r in rows),
         "ratio_p50": statistics.median(r.answer / r.bare for r in rows),
         "pairs_mean": statistics.mean(r.n_pairs for r in rows),
-        "pair_ms": 1000 * pair_seconds,
-        "nli_over_pair_time": sum(r.nli for r in rows) / (sum(r.n_pairs for r in rows) * pair_seconds),
+        "pair_ms": 1000 * sum(r.pairs_alone for r in rows) / sum(r.n_pairs for r in rows),
+        "nli_over_pair_time": sum(r.nli for r in rows) / sum(r.pairs_alone for r in rows),
     }
 
 
@@ -262,11 +262,10 @@ def main() -> None:
     with serving(sampler, recorder) as service, calling(service.netloc) as caller:
         for i in track(range(WARM_UP), "warming up"):
             caller.post("/answer", {"prompt": QUESTIONS[i % len(QUESTIONS)], "sampling": {"n": 2, "seed": 1000 + i}})
-        recorder.batches.clear()
         plan = [(question, seed) for seed in range(arguments.rounds) for question in QUESTIONS]
-        rows = [answer_row(caller, service, sampler, *asked) for asked in track(plan, "asking")]
+        rows = [answer_row(caller, service, sampler, recorder, *asked) for asked in track(plan, "asking")]
         service.run(sampler.aclose())
-    figures = summarise(rows, seconds_per_pair(entailment, recorder.batches))
+    figures = summarise(rows)
     if arguments.backend == "local":
         figures |= process_figures(QUESTIONS)
     save("overhead" if arguments.backend == "local" else f"overhead_{arguments.backend}", figures)
