@@ -25,8 +25,8 @@ Steps: TypeAlias = Generator[list[Pair], list[Verdict], T]
 _UNASKED = Verdict(entailment=0.0, neutral=0.0, contradiction=1.0)  # matches under neither rule, come what may
 
 # How many pairs a batch may hold with rows that perhaps are not needed: the first, and those after it. A pass through a
-# small model costs as much as some six of its pairs in bfloat16, two in float32 (one core): over 2,200 recorded
-# questions 1.57 passes of 5.9 pairs take a fifth less than 2.60 of 3.3, without rows ahead.
+# small model costs as much as some three of its pairs in bfloat16, two in float32: over 2,200 recorded questions 1.57
+# passes of 5.9 pairs take an eighth less than 2.60 of 3.3, without rows ahead.
 _AHEAD_PAIRS = (8, 24)
 _NONE_AHEAD = (0, 0)
 
