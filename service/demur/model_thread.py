@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache
 from queue import SimpleQueue
-from threading import Thread, current_thread
+from threading import Lock, Thread, current_thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,6 +24,7 @@ class ModelThread:
         self._quick: deque[Callable[[], None]] = deque()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: Thread | None = None
+        self._starting = Lock()
 
     def submit_quick(self, job: Callable[[], None]) -> None:
         """A job that raises nothing and takes no longer than a step of a long one."""
@@ -55,9 +56,10 @@ class ModelThread:
             self._thread.join(seconds)
 
     def _submit(self, job: Callable[[], None]) -> None:
-        if self._thread is None:
-            self._thread = Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
+        with self._starting:
+            if self._thread is None:
+                self._thread = Thread(target=self._work, name=self._name, daemon=True)
+                self._thread.start()
         self._jobs.put(job)
 
     def _work(self) -> None:

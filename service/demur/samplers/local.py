@@ -118,15 +118,15 @@ class LocalSampler:
     def _draw(self, messages: tuple[Message, ...], sampling: Sampling, arrivals: _Arrivals, *, tells: bool) -> None:
         """On the model's thread. A failure is the request's only if it comes before the first answer."""
 
+        from demur.torch_threads import use_threads
+
         def is_stopped() -> bool:
             self._thread.give_way()
+            use_threads(self._n_threads)
             return self._is_closed or arrivals.is_refused
-
-        from demur.torch_threads import use_threads
 
         n_drawn = 0
         try:
-            use_threads(self._n_threads)
             on_text = arrivals.put if tells else None
             for sample in self._open_decoder().draw(messages, sampling, is_stopped, on_text):
                 arrivals.put(sample)
