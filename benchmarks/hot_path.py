@@ -111,7 +111,8 @@ def watch(n_rounds: int) -> tuple[Watcher, int]:
 
 def is_model(cost_: tuple[str, str]) -> bool:
     """Whether it is a model at work, and not what we do around it."""
-    return cost_[1] in {"torch", "transformers", "sentence_transformers", "tokenizers"}
+    function, package = cost_
+    return package in {"torch", "transformers", "sentence_transformers", "tokenizers"} or "entailment.bert." in function
 
 
 def main() -> None:
