@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 class ModelThread:
-    """Runs one job at a time: quick ones first, long ones in order of arrival. Made with the first job.
+    """Runs one job at a time: quick ones first, long ones in order of arrival.
 
-    A daemon, so that a hung model cannot keep the process from ending.
+    It starts with the first job, as a daemon, so that a hung model cannot keep the process from ending.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What the routes that judge answers work with. One dependency, because a request pays for each."""
+"""What the routes that judge answers work with, as one dependency."""
 
 from __future__ import annotations
 

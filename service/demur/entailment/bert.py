@@ -1,6 +1,6 @@
 """BERT's forward pass in few steps, from the weights that transformers loaded.
 
-A small model that reads a few short pairs on a CPU spends half of its time beside the arithmetic: on Python, on masks
+A small model that reads a few short pairs on a CPU spends much of its time beside the arithmetic: on Python, on masks
 that mask nothing, and in bfloat16 on laying out the same weights anew for each product. Here each layer is eight calls,
 and its bfloat16 weights are laid out once. What is computed is Devlin et al. 2019, section 3, as transformers does it.
 """

@@ -28,7 +28,7 @@ except ImportError as error:
     raise ImportError("a local NLI model needs torch and sentence-transformers: pip install 'demur[local]'") from error
 
 Dtype = Literal["auto", "float32", "bfloat16"]
-Forward = Callable[[Mapping[str, "torch.Tensor"]], "torch.Tensor"]  # from features to logits
+Forward = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]  # from features to logits
 
 # How near the two most probable relations must be in bfloat16 for float32 to prefer the other one: of 6,000 pairs of
 # recorded answers 15 got another label, the clearest of them by .019; 130 are this close (benchmarks/precision.py).
@@ -198,9 +198,9 @@ class CrossEncoderModel:
         """Load a folder, without touching the network, or a Hugging Face repository. Blocks for seconds.
 
         `dtype` "auto" is the checkpoint's own on a GPU; on a CPU float32, whatever the checkpoint holds, and where the
-        CPU computes in bfloat16 that first: two to three times cheaper, with close calls judged again in float32.
-        `n_threads` are torch's while it predicts; None stands for torch's default. `name` is
-        what callers are shown; by default the folder's name, or the repository's.
+        CPU computes in bfloat16 that first, which is several times cheaper, with close calls judged again in float32.
+        `n_threads` are torch's while it predicts; None stands for torch's default. `name` is what callers are shown; by
+        default the folder's name, or the repository's.
 
         Raises: ValueError when the labels are not those of an NLI model.
         """
